@@ -1,0 +1,63 @@
+//! Every bound of the recording, with its reason.
+
+/// Bytes of the one ring between kernel and collector: a power of two. At 48 bytes an event (56 in the ring)
+/// and 80 % fill, 900,000 events wait before the probes begin to hold the target back.
+pub const RING_BYTES: u32 = 64 << 20;
+
+/// Fill of the ring above which a probe waits for the collector instead of filling it further.
+pub const RING_HIGH_WATER_BYTES: u64 = RING_BYTES as u64 / 5 * 4;
+
+/// Python frames that one walk keeps, counted from the innermost; CPython's default recursion limit is 1,000.
+pub const MAX_PYTHON_FRAMES: u32 = 4096;
+
+/// Bytes that one read of the frame walk copies at most: one page, so that a copy that ends inside a page and
+/// begins with it touches mapped memory only.
+pub const WINDOW_BYTES: usize = 4096;
+
+/// Room behind the window, so that a field read at a masked offset stays inside the buffer.
+pub const WINDOW_SLACK_BYTES: usize = 256;
+
+/// Largest frame header that a walk parses; bounds the field offsets in a `FrameOffsets`.
+pub const MAX_FRAME_HEADER_BYTES: u32 = 128;
+
+/// Smallest frame header of a CPython whose frames are contiguous (3.11: 72 bytes to `localsplus`).
+pub const MIN_FRAME_HEADER_BYTES: u32 = 72;
+
+/// Frames that lie in one window at most.
+pub const MAX_FRAMES_PER_WINDOW: u32 = WINDOW_BYTES as u32 / MIN_FRAME_HEADER_BYTES + 1;
+
+/// Frames in one stack record; a deeper stack takes several.
+pub const FRAMES_PER_RECORD: usize = 128;
+
+/// Nested allocator calls that a thread can have open: calloc in reallocarray in posix_memalign is 3.
+pub const MAX_PENDING_CALLS: usize = 8;
+
+/// Threads of all traced processes that can be known at one time.
+pub const MAX_THREADS: u32 = 4096;
+
+/// Processes that can be traced at one time.
+pub const MAX_PROCESSES: u32 = 1024;
+
+/// Distinct stacks whose number the kernel remembers; a stack that finds no place is described again.
+pub const MAX_KNOWN_STACKS: u32 = 1 << 19;
+
+/// Code objects whose names the kernel remembers having sent.
+pub const MAX_KNOWN_CODES: u32 = 1 << 17;
+
+/// Bytes of a file name or a qualified name that the kernel sends; user space reads the rest.
+pub const NAME_BYTES: usize = 512;
+
+/// Bytes of a line table in one record.
+pub const LINE_TABLE_CHUNK_BYTES: usize = 1024;
+
+/// Records that one line table takes at most: 128 KiB; the standard library's largest is 84 KB (CPython 3.10).
+pub const MAX_LINE_TABLE_CHUNKS: u32 = 128;
+
+/// Bytes of a thread's name in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_BYTES: usize = 16;
+
+const _: () = assert!(RING_BYTES.is_power_of_two());
+const _: () = assert!(WINDOW_BYTES.is_power_of_two());
+const _: () = assert!(WINDOW_SLACK_BYTES >= MAX_FRAME_HEADER_BYTES as usize + 8);
+const _: () = assert!(MAX_PYTHON_FRAMES >= 1024);
+const _: () = assert!(MAX_PENDING_CALLS.is_power_of_two());

@@ -1,0 +1,3 @@
+//! The `memray` command.
+
+fn main() {}
