@@ -13,7 +13,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -30,7 +30,21 @@ struct Toolchain {
     library_directory: PathBuf,
 }
 
-fn main() -> Result<()> {
+#[expect(
+    clippy::print_stderr,
+    reason = "cargo shows this, without the backtrace that `Result` would bring"
+)]
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let manifest_directory = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let workspace = manifest_directory
         .parent()

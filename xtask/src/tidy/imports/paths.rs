@@ -22,10 +22,18 @@ pub(super) fn imports(source: &str) -> Vec<Import> {
     let tokens = tokens(source);
     let text = |index: usize| tokens.get(index).map_or("", |(text, _)| text.as_str());
     let mut found = Vec::new();
+    let mut group_end = 0;
     for (index, (root, line)) in tokens.iter().enumerate() {
-        let starts = is_name(root) && (index == 0 || text(index - 1) != "::");
+        let follows_path = index > 0 && text(index - 1) == "::";
+        if root == "{" && follows_path && index >= group_end {
+            group_end = members(&tokens, index + 1).1;
+        }
+        // Names inside a group continue the path before it.
+        if index < group_end || !is_name(root) || follows_path {
+            continue;
+        }
         let alone = index > 0 && text(index - 1) == "use";
-        if !starts || (text(index + 1) != "::" && !alone) {
+        if text(index + 1) != "::" && !alone {
             continue;
         }
         let children = if root == "super" {
@@ -34,7 +42,7 @@ pub(super) fn imports(source: &str) -> Vec<Import> {
                 .count();
             vec!["^".repeat(count)]
         } else if text(index + 2) == "{" {
-            members(&tokens, index + 3)
+            members(&tokens, index + 3).0
         } else {
             vec![text(index + 2).to_owned()]
         };
@@ -49,11 +57,11 @@ pub(super) fn imports(source: &str) -> Vec<Import> {
     found
 }
 
-/// First names of the members of a group whose `{` stands before `start`.
-fn members(tokens: &[(String, usize)], start: usize) -> Vec<String> {
+/// First names of the members of a group whose `{` stands before `start`, and where it ends.
+fn members(tokens: &[(String, usize)], start: usize) -> (Vec<String>, usize) {
     let mut names = Vec::new();
     let (mut depth, mut at_start) = (1, true);
-    for (text, _) in &tokens[start..] {
+    for (index, (text, _)) in tokens.iter().enumerate().skip(start) {
         match text.as_str() {
             "{" => depth += 1,
             "}" => depth -= 1,
@@ -65,10 +73,10 @@ fn members(tokens: &[(String, usize)], start: usize) -> Vec<String> {
             _ => {}
         }
         if depth == 0 {
-            break;
+            return (names, index);
         }
     }
-    names
+    (names, tokens.len())
 }
 
 fn is_name(text: &str) -> bool {
@@ -173,6 +181,7 @@ mod tests {
             &[("aya", "z", 1)],
         );
         check("fn f<'a>(x: &'a aya::X) {}", &[("aya", "X", 1)]);
+        check("use self::a::{aya::b};", &[("self", "a", 1)]);
         check("a\n#[cfg(test)]\nmod tests { use aya::X; }", &[]);
     }
 }
