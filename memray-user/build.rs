@@ -34,6 +34,7 @@ struct Toolchain {
     clippy::print_stderr,
     reason = "cargo shows this, without the backtrace that `Result` would bring"
 )]
+/// Cargo shows the error as it is; a `Result` would bring a backtrace.
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,7 +68,6 @@ fn variable(name: &str) -> Result<OsString> {
     env::var_os(name).with_context(|| format!("cargo sets `{name}`"))
 }
 
-#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 fn announce(workspace: &Path) {
     for path in ["memray-ebpf/src", "memray-ebpf/Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
@@ -200,7 +200,6 @@ fn build(toolchain: &Toolchain, workspace: &Path, out_directory: &Path) -> Resul
 }
 
 /// Progress is dropped: cargo would repeat it at every later build.
-#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 fn forward_warnings(stderr: &str) {
     for line in stderr.lines().skip_while(|line| !line.starts_with("warning")) {
         println!("cargo::warning={line}");
