@@ -3,6 +3,8 @@
 //! Data flows one way: target → probes → ingest → store → analysis → report. `ARCHITECTURE.md` has the map; the
 //! table of allowed imports is in `xtask`, which checks it.
 
+pub mod analysis;
 pub mod model;
+pub mod report;
 pub mod store;
 pub mod units;
