@@ -4,7 +4,10 @@
 //! table of allowed imports is in `xtask`, which checks it.
 
 pub mod analysis;
+pub mod cli;
+pub mod error;
 pub mod model;
+pub mod printer;
 pub mod report;
 pub mod store;
 pub mod units;
