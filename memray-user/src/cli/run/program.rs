@@ -5,8 +5,9 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{ffi::OsStringExt as _, fs::PermissionsExt as _},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use crate::error::{Blame, CommandError};
@@ -68,7 +69,11 @@ impl Program {
             CommandError::user(format!("there is no interpreter `{}`", python.display()))
                 .hint("name one with `--python`: a path, or a name that is in PATH")
         })?;
-        let mut arguments = vec![python.to_owned()];
+        let (executable, first_argument) = match behind_script(&executable)? {
+            Some(real) => (real.clone(), real.into_os_string()),
+            None => (executable, python.to_owned()),
+        };
+        let mut arguments = vec![first_argument];
         let (name, folder) = match kind {
             Kind::Module => {
                 arguments.push("-m".into());
@@ -124,27 +129,52 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// The interpreter that a script starts, as pyenv's `python3` is one: asked for its own name, so that what is traced
+/// begins with the interpreter and not with a shell. None if the file is no script.
+fn behind_script(executable: &Path) -> Result<Option<PathBuf>, CommandError> {
+    let failure = || CommandError::user(format!("`{}` did not name its interpreter", executable.display()));
+    if !starts_with(executable, b"#!").map_err(|error| unreadable(executable, error))? {
+        return Ok(None);
+    }
+    let question = ["-I", "-c", "import sys; sys.stdout.write(sys.executable)"];
+    let output = Command::new(executable)
+        .args(question)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(|error| unreadable(executable, error))?;
+    let answer = PathBuf::from(OsString::from_vec(output.stdout));
+    if output.status.success() && is_executable(&answer) && !starts_with(&answer, b"#!").unwrap_or(true) {
+        return Ok(Some(answer));
+    }
+    Err(failure().hint("name the interpreter itself with `--python`"))
+}
+
+fn starts_with(path: &Path, expected: &[u8]) -> io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)?
+        .take(expected.len() as u64)
+        .read_to_end(&mut start)?;
+    Ok(start == expected)
+}
+
+fn unreadable(path: &Path, error: io::Error) -> CommandError {
+    let error = anyhow::Error::new(error).context(format!("cannot read `{}`", path.display()));
+    CommandError::new(Blame::User, error)
+}
+
 /// Says in our own words, and before anything is set up, what the interpreter would say too late. A folder or an
 /// archive with a `__main__` is a script as well.
 fn check_script(script: &Path) -> Result<(), CommandError> {
     let name = script.display();
-    let unreadable = |error: io::Error| {
-        let error = anyhow::Error::new(error).context(format!("cannot read the script `{name}`"));
-        CommandError::new(Blame::User, error)
-    };
     let metadata = fs::metadata(script).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CommandError::user(format!("there is no script `{name}`"))
             .hint("to run a command instead of a script, write `memray run -- COMMAND`"),
-        _ => unreadable(error),
+        _ => unreadable(script, error),
     })?;
     if metadata.is_dir() {
         return Ok(());
     }
-    let mut start = [0; 4];
-    let length = File::open(script)
-        .and_then(|mut file| file.read(&mut start))
-        .map_err(unreadable)?;
-    if start[..length] == *b"\x7fELF" {
+    if starts_with(script, b"\x7fELF").map_err(|error| unreadable(script, error))? {
         return Err(
             CommandError::user(format!("`{name}` is not a Python script but a program"))
                 .hint(format!("to trace a program, write `memray run -- {name}`")),
@@ -206,6 +236,25 @@ mod tests {
         check(Kind::Module, &["http.server", "1"], "memray-http.server.7.db");
         check(Kind::Code, &["pass"], "memray-string.7.db");
         check(Kind::Command, &["/bin/sh", "-c", "true"], "memray-sh.7.db");
+    }
+
+    #[test]
+    fn an_interpreter_behind_a_script_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |text: &str, expect: Option<&str>| {
+            let script = folder.path().join("python");
+            fs::write(&script, text).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(
+                behind_script(&script).ok(),
+                expect.map(|path| Some(PathBuf::from(path))),
+                "{text}"
+            );
+        };
+        check("#!/bin/sh\nprintf /bin/sh\n", Some("/bin/sh"));
+        check("#!/bin/sh\nprintf nothing\n", None);
+        check("#!/bin/sh\nprintf /bin/sh; exit 1\n", None);
+        assert_eq!(behind_script(Path::new("/bin/sh")).unwrap(), None);
     }
 
     #[test]
