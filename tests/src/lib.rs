@@ -1,1 +1,5 @@
 //! The harness of the end-to-end tests.
+
+pub mod memray;
+
+pub use memray::{memray, transcript};

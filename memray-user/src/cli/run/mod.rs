@@ -65,12 +65,7 @@ pub(super) struct Arguments {
     include_startup: bool,
 
     /// A script, a module or code with its arguments; after `--`, any command
-    #[arg(
-        value_name = "PROGRAM",
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
     program: Vec<OsString>,
 }
 
@@ -112,6 +107,10 @@ fn is_command(words: &[OsString], program: &[OsString]) -> bool {
 /// Refuses early what can be known before anything is started.
 fn check_output(output: &Path, force: bool) -> Result<(), CommandError> {
     let name = output.display();
+    if output.is_dir() {
+        let error = CommandError::user(format!("output file `{name}` is a directory"));
+        return Err(error.hint("name a file with `--output`"));
+    }
     if !force && fs::symlink_metadata(output).is_ok() {
         let error = CommandError::user(format!("output file `{name}` exists already"));
         return Err(error.hint("overwrite it with `--force`, or name another file with `--output`"));
@@ -140,6 +139,8 @@ fn folder_error(folder: &Path, error: io::Error) -> CommandError {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -156,6 +157,33 @@ mod tests {
         check("memray run -- ls -l", 2, true);
         check("memray run -q -- ls", 1, true);
         check("memray run a.py -- x", 3, false);
+    }
+
+    #[test]
+    fn options_end_where_the_program_begins() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let check = |line: &str, expect: Option<(bool, &[&str])>| {
+            let words = std::iter::once("run").chain(line.split(' '));
+            let parsed = Line::try_parse_from(words).ok().map(|line| line.arguments);
+            let expect = expect.map(|(quiet, program)| (quiet, program.iter().map(OsString::from).collect()));
+            assert_eq!(
+                parsed.map(|arguments| (arguments.quiet, arguments.program)),
+                expect,
+                "{line}"
+            );
+        };
+        check("-q a.py", Some((true, &["a.py"])));
+        check(
+            "a.py -q -- --force",
+            Some((false, &["a.py", "-q", "--", "--force"])),
+        );
+        check("-m pip --version", Some((false, &["pip", "--version"])));
+        check("-- ls -l", Some((false, &["ls", "-l"])));
+        check("--fast a.py", None);
     }
 
     #[test]

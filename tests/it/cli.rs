@@ -1,0 +1,134 @@
+//! What the command line says: the help of every command, and what it answers to input that cannot be right.
+//!
+//! Each snapshot is a whole transcript: exit status, standard output, standard error. To accept a change, run
+//! `INSTA_UPDATE=always cargo nextest run --package memray-tests` and read the difference.
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
+
+use insta::assert_snapshot;
+use memray_tests::{memray, transcript};
+use tempfile::TempDir;
+
+/// A folder with the files that the cases name.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("script.py"), "print('hello')\n").unwrap();
+    fs::write(path("exists.db"), "").unwrap();
+    fs::write(path("empty.db"), "").unwrap();
+    fs::write(path("text.db"), "this is no capture\n").unwrap();
+    fs::write(path("short.db"), "SQLite format 3\0").unwrap();
+    fs::create_dir(path("directory")).unwrap();
+    symlink("/bin/true", path("program")).unwrap();
+    folder
+}
+
+fn run(folder: &Path, line: &str) -> String {
+    let output = memray(folder)
+        .args(line.split_whitespace())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    transcript(&output).replace(&*folder.to_string_lossy(), "[folder]")
+}
+
+/// Runs each line in one folder; the snapshot has all transcripts.
+fn session(lines: &[&str]) -> String {
+    let folder = folder();
+    let before = names(folder.path());
+    let mut text = String::new();
+    for line in lines {
+        text.extend(["$ memray ", line, "\n", &run(folder.path(), line), "\n"]);
+    }
+    assert_eq!(
+        names(folder.path()),
+        before,
+        "a command that fails leaves nothing behind"
+    );
+    text
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn help() {
+    assert_snapshot!(session(&[
+        "--help",
+        "run --help",
+        "flamegraph --help",
+        "table --help",
+        "tree --help",
+        "summary --help",
+        "stats --help",
+    ]));
+}
+
+#[test]
+fn version() {
+    let expected = format!(
+        "exit status: 0\n--- stdout\nmemray {}\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(run(folder().path(), "--version"), expected);
+}
+
+#[test]
+fn usage_that_makes_no_sense() {
+    assert_snapshot!(session(&[
+        "",
+        "fly",
+        "run",
+        "run --fast script.py",
+        "run -m -c pass",
+        "run -m -- module",
+        "run -c script.py",
+        "flamegraph",
+        "flamegraph --format pdf exists.db",
+        "flamegraph --leaks --temporary-allocations exists.db",
+        "tree -b many exists.db",
+        "summary -s 9 exists.db",
+        "summary --temporary-allocation-threshold=-1 exists.db",
+        "stats -n 0 exists.db",
+    ]));
+}
+
+#[test]
+fn programs_that_cannot_be_run() {
+    assert_snapshot!(session(&[
+        "run none.py",
+        "run program",
+        "run --python none script.py",
+        "run --python ./script.py script.py",
+        "run -- none",
+        "run -- ./script.py",
+    ]));
+}
+
+#[test]
+fn captures_that_cannot_be_written() {
+    assert_snapshot!(session(&[
+        "run -o exists.db script.py",
+        "run -o none/a.db script.py",
+        "run -o script.py/a.db script.py",
+        "run -o directory script.py",
+    ]));
+}
+
+#[test]
+fn captures_that_cannot_be_read() {
+    assert_snapshot!(session(&[
+        "flamegraph none.db",
+        "table empty.db",
+        "tree text.db",
+        "summary directory",
+        "stats short.db",
+        "stats --json none/a.db",
+    ]));
+}
