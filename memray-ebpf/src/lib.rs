@@ -5,12 +5,15 @@
 //! that the unit tests run. What changes here changes the interface between the two halves of one build, so
 //! nothing needs to stay compatible; [`ABI_VERSION`] only catches an object that was not rebuilt.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod allocator;
 pub mod config;
+pub mod cookie;
 pub mod event;
 pub mod limits;
 pub mod memory;
+pub mod pending;
 pub mod python;
 pub mod stat;
 
