@@ -6,7 +6,7 @@
 //! the frame of the older one is gone. The one exception is a tail call (reallocarray jumps to realloc), which
 //! has the same stack pointer but is another function, and returns together with its caller.
 
-use crate::limits::MAX_PENDING_CALLS;
+use crate::{limits::MAX_PENDING_CALLS, verifier::opaque};
 
 /// Bit of [`PendingCall::stack_pointer`], which is aligned to 8: the function that this one jumped to has
 /// returned, so this one returns next, or never.
@@ -31,9 +31,9 @@ pub struct PendingCall {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PendingCalls {
     calls: [PendingCall; MAX_PENDING_CALLS],
-    depth: u32,
+    depth: u64,
     /// Calls that were dropped because their frame was gone; taken by the caller for its counter.
-    pub abandoned: u32,
+    pub abandoned: u64,
 }
 
 /// What became of an entry.
@@ -53,18 +53,22 @@ pub enum Returned {
     WithoutEntry,
 }
 
-const MASK: usize = MAX_PENDING_CALLS - 1;
+/// Index of the call at `depth`, whatever the depth in memory says.
+#[inline(always)]
+fn slot(depth: u64) -> usize {
+    opaque(depth) as usize & (MAX_PENDING_CALLS - 1)
+}
 
 impl PendingCalls {
     #[inline(always)]
     pub fn enter(&mut self, call: PendingCall) -> Entered {
         self.drop_gone(call.stack_pointer, call.cookie);
-        let depth = self.depth as usize;
-        if depth >= MAX_PENDING_CALLS {
+        let depth = self.depth;
+        if depth >= MAX_PENDING_CALLS as u64 {
             return Entered::Overflow;
         }
-        self.calls[depth & MASK] = call;
-        self.depth = depth as u32 + 1;
+        self.calls[slot(depth)] = call;
+        self.depth = depth + 1;
         if depth == 0 { Entered::Outermost } else { Entered::Nested }
     }
 
@@ -73,22 +77,22 @@ impl PendingCalls {
     pub fn leave(&mut self, stack_pointer: u64, cookie: u64) -> Returned {
         let entry_stack_pointer = stack_pointer.wrapping_sub(8) & ALIGNED;
         for _ in 0..MAX_PENDING_CALLS {
-            let depth = self.depth as usize;
+            let depth = self.depth;
             if depth == 0 {
                 break;
             }
-            let call = self.calls[(depth - 1) & MASK];
+            let call = self.calls[slot(depth - 1)];
             let call_stack_pointer = call.stack_pointer & ALIGNED;
             // A call further out is still under way: this return has no record of its own.
             if call_stack_pointer > entry_stack_pointer {
                 break;
             }
-            self.depth = depth as u32 - 1;
+            self.depth = depth - 1;
             if call_stack_pointer == entry_stack_pointer && call.cookie == cookie {
                 if depth == 1 {
                     return Returned::Outermost(call);
                 }
-                let caller = &mut self.calls[(depth - 2) & MASK];
+                let caller = &mut self.calls[slot(depth - 2)];
                 if caller.stack_pointer == entry_stack_pointer {
                     caller.stack_pointer |= TAIL_RETURNED;
                 }
@@ -106,23 +110,23 @@ impl PendingCalls {
         self.depth != 0
     }
 
-    pub fn depth(&self) -> u32 {
+    pub fn depth(&self) -> u64 {
         self.depth
     }
 
     #[inline(always)]
     fn drop_gone(&mut self, stack_pointer: u64, cookie: u64) {
         for _ in 0..MAX_PENDING_CALLS {
-            let depth = self.depth as usize;
+            let depth = self.depth;
             if depth == 0 {
                 break;
             }
-            let call = &self.calls[(depth - 1) & MASK];
+            let call = &self.calls[slot(depth - 1)];
             let is_tail_call = call.stack_pointer == stack_pointer && call.cookie != cookie;
             if call.stack_pointer & ALIGNED > stack_pointer || is_tail_call {
                 break;
             }
-            self.depth = depth as u32 - 1;
+            self.depth = depth - 1;
             self.abandoned += 1;
         }
     }
@@ -210,6 +214,6 @@ mod tests {
         }
         assert_eq!(pending.enter(call(8, REALLOC)), Entered::Overflow);
         assert_eq!(pending.leave(16, REALLOC), Returned::WithoutEntry);
-        assert_eq!(pending.depth(), MAX_PENDING_CALLS as u32);
+        assert_eq!(pending.depth(), MAX_PENDING_CALLS as u64);
     }
 }

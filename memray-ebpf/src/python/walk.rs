@@ -8,17 +8,18 @@
 //! that owns them sits in the probe, so both walks see the same memory.
 //!
 //! The walk's state lives in memory that the verifier knows nothing about (a map value), so that walks of
-//! different lengths are one state to it; see `docs/decisions/0004-the-walk-in-the-kernel.md`.
+//! different lengths are one state to it; see `docs/decisions`.
 #![expect(unsafe_code, reason = "masked offsets into one fixed buffer, in a form that the BPF verifier accepts")]
 
 use crate::{
     config::FrameOffsets,
-    event::RawFrame,
+    event::{RawFrame, StackFramesRecord},
     limits::{
         FRAMES_PER_RECORD, MAX_FRAME_HEADER_BYTES, MAX_FRAMES_PER_WINDOW, MAX_PYTHON_FRAMES, WINDOW_BYTES,
         WINDOW_SLACK_BYTES,
     },
     memory::{Fault, RemoteMemory},
+    verifier::opaque,
 };
 
 /// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
@@ -45,15 +46,6 @@ impl core::fmt::Debug for Walk {
     }
 }
 
-/// Where the storing walk puts frames: the body of one stack record.
-#[repr(C)]
-#[derive(Debug)]
-pub struct FrameBuffer {
-    pub frames: [RawFrame; FRAMES_PER_RECORD],
-    pub count: u32,
-    pub reserved: u32,
-}
-
 /// Why a walk cannot begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartError {
@@ -66,21 +58,6 @@ impl From<Fault> for StartError {
     fn from(_fault: Fault) -> Self {
         Self::Fault
     }
-}
-
-/// Hides where a value came from, so that the compiler keeps a bounds check and the access that it guards on the
-/// same register; the verifier follows registers, not values.
-#[inline(always)]
-fn opaque(value: u64) -> u64 {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut value = value;
-        // SAFETY: the template is a comment; nothing is executed.
-        unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
-        value
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    value
 }
 
 #[inline(always)]
@@ -171,16 +148,16 @@ impl Walk {
         true
     }
 
-    /// Reads once and stores every consecutive frame that the read brought and that has room. False when the walk
-    /// is over or the buffer is full.
+    /// Reads once and adds to the record every consecutive frame that the read brought and that has room. False
+    /// when the walk is over or the record is full.
     #[inline(always)]
     pub fn store_step<M: RemoteMemory>(
         &mut self,
         memory: &M,
         offsets: &FrameOffsets,
-        buffer: &mut FrameBuffer,
+        record: &mut StackFramesRecord,
     ) -> bool {
-        if self.is_over() || buffer.count >= FRAMES_PER_RECORD as u32 {
+        if self.is_over() || record.frame_count >= FRAMES_PER_RECORD as u32 {
             return false;
         }
         let Ok((base, last)) = self.fill(memory, offsets) else {
@@ -188,7 +165,7 @@ impl Walk {
             return false;
         };
         let heap = offsets.layout == FrameOffsets::HEAP;
-        let (mut frame, mut visited, mut count) = (self.frame, self.visited, buffer.count);
+        let (mut frame, mut visited, mut count) = (self.frame, self.visited, record.frame_count);
         for _ in 0..MAX_FRAMES_PER_WINDOW {
             let offset = frame.wrapping_sub(base);
             if offset > last || visited >= MAX_PYTHON_FRAMES {
@@ -204,7 +181,7 @@ impl Walk {
             }
             // From 3.14 on f_executable is a _PyStackRef with tag bits; code objects are aligned to 16 bytes.
             let code = self.field(header, offsets.code) & !7;
-            let Some(slot) = buffer.frames.get_mut(opaque(u64::from(count)) as usize) else { break };
+            let Some(slot) = record.frames.get_mut(opaque(u64::from(count)) as usize) else { break };
             *slot = RawFrame::new(code, owner, instruction);
             frame = self.field(header, offsets.previous);
             count += 1;
@@ -212,7 +189,7 @@ impl Walk {
         }
         self.frame = frame;
         self.visited = visited;
-        buffer.count = count;
+        record.frame_count = count;
         true
     }
 
@@ -274,5 +251,5 @@ impl Walk {
     }
 }
 
-#[cfg(test)]
-mod tests;
+
+
