@@ -1,0 +1,59 @@
+//! Fetches what a fresh machine lacks. Each part looks first, and does nothing when its result is there.
+
+mod packages;
+mod toolchain;
+
+use anyhow::Result;
+
+use crate::{
+    command::{execute, note, probe, step},
+    workspace::Workspace,
+};
+
+/// All that the tests need.
+pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
+    packages::install(packages::FOR_TESTS)?;
+    toolchain::install(workspace)?;
+    toolchain::install_rustfmt();
+    install_nextest(workspace)?;
+    fetch_interpreters(workspace)
+}
+
+/// What building and a recording need.
+pub(crate) fn for_demo(workspace: &Workspace) -> Result<()> {
+    packages::install(packages::FOR_DEMO)?;
+    toolchain::install(workspace)
+}
+
+fn install_nextest(workspace: &Workspace) -> Result<()> {
+    step("test runner: cargo-nextest");
+    if let Some(version) = probe("cargo", &["nextest", "--version"]) {
+        note(version.lines().next().unwrap_or_default());
+        return Ok(());
+    }
+    // Without optimisation it is built in a third of the time, and it only waits for tests.
+    let install = [
+        "install",
+        "cargo-nextest",
+        "--version",
+        "0.9.143",
+        "--locked",
+        "--debug",
+    ];
+    execute(
+        workspace
+            .command("cargo")
+            .args(install)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0"),
+    )
+}
+
+fn fetch_interpreters(workspace: &Workspace) -> Result<()> {
+    const SCRIPT: &str = "scripts/fetch-pythons";
+    step("interpreters to test with");
+    if !workspace.root().join(SCRIPT).is_file() {
+        note("only those that are installed");
+        return Ok(());
+    }
+    execute(&mut workspace.command(&format!("./{SCRIPT}")))
+}
