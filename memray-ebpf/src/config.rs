@@ -112,7 +112,9 @@ pub struct CodeOffsets {
 pub struct TargetConfig {
     /// 1 if the process runs an interpreter that we know; else all below is unused and stacks are empty.
     pub has_python: u32,
-    pub reserved: u32,
+    /// Number of this life of the process, set when it is told to the programs: a process that executes another
+    /// program keeps its pid, and code objects may come back at the same addresses.
+    pub life: u32,
     /// Raised by the programs whenever a code object dies that a stack has shown: all stacks get new hashes, so
     /// that another code object at the same address cannot pass for it.
     pub code_epoch: u64,

@@ -90,7 +90,7 @@ impl PendingCalls {
             self.depth = depth - 1;
             if call_stack_pointer == entry_stack_pointer && call.cookie == cookie {
                 if depth == 1 {
-                    return Returned::Outermost(call);
+                    return Returned::Outermost(PendingCall { stack_pointer: entry_stack_pointer, ..call });
                 }
                 let caller = &mut self.calls[slot(depth - 2)];
                 if caller.stack_pointer == entry_stack_pointer {

@@ -30,7 +30,7 @@ pub extern "C" fn announce<M: RemoteMemory + Default>(index: u32, context: *mut 
     if code == 0 || frame.owner() >= memray_ebpf::config::FrameOffsets::FIRST_SHIM_OWNER {
         return 0;
     }
-    let key = CodeKey { pid: ids.pid, reserved: 0, code };
+    let key = CodeKey { pid: ids.pid, life: config.life, code };
     if KNOWN_CODES.get_ptr(key).is_some() {
         return 0;
     }
@@ -154,16 +154,16 @@ pub fn code_dealloc(context: ProbeContext) -> u32 {
     let ids = ids();
     // SAFETY: the registers of a probe are the program's context.
     let code = unsafe { (*context.regs).rdi };
-    let key = CodeKey { pid: ids.pid, reserved: 0, code };
+    let Some(target) = TARGETS.get_ptr_mut(ids.pid) else { return 0 };
+    // SAFETY: a map value.
+    let (life, epoch) = unsafe { ((*target).life, &raw mut (*target).code_epoch) };
+    let key = CodeKey { pid: ids.pid, life, code };
     if KNOWN_CODES.get_ptr(key).is_none() {
         return 0;
     }
     let _ = KNOWN_CODES.remove(key);
-    if let Some(target) = TARGETS.get_ptr_mut(ids.pid) {
-        // SAFETY: a map value; threads of a free-threaded interpreter may do this at once.
-        let epoch = unsafe { &raw mut (*target).code_epoch };
-        add(epoch, 1);
-    }
+    // Threads of a free-threaded interpreter may do this at once.
+    add(epoch, 1);
     if let Some(mut entry) = reserve::<CodeFreedRecord>(StatId::CodeRingFull) {
         entry.write(CodeFreedRecord { header: header(RecordKind::CodeFreed, 0, 0, ids), code });
         submit(entry);

@@ -38,7 +38,7 @@ impl Thread {
 #[derive(Clone, Copy)]
 pub struct CodeKey {
     pub pid: u32,
-    pub reserved: u32,
+    pub life: u32,
     pub code: u64,
 }
 

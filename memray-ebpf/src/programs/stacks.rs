@@ -66,7 +66,7 @@ pub fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, target: *mut
     if found.thread_state == 0 {
         return Stack::NONE;
     }
-    let seed = u64::from(ids.pid) << 32 ^ config.code_epoch;
+    let seed = [u64::from(ids.pid) << 32 | u64::from(config.life), config.code_epoch];
     match walk.start(&memory, &config.frame, found.thread_state, fs_base, seed) {
         Ok(()) => {}
         Err(StartError::NotThisThread) => {

@@ -102,3 +102,75 @@ fn read_tls<M: RemoteMemory>(memory: &M, variable: &TlsVariable, fs_base: u64) -
     }
     memory.read_u64(block.wrapping_add(offset))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const FS_BASE: u64 = 0x7f00_0000_1000;
+
+    struct Words(BTreeMap<u64, u64>);
+
+    impl RemoteMemory for Words {
+        fn read_into(&self, address: u64, destination: &mut [u8]) -> Result<(), Fault> {
+            let word = self.0.get(&address).ok_or(Fault)?;
+            destination.copy_from_slice(&word.to_ne_bytes()[..destination.len()]);
+            Ok(())
+        }
+    }
+
+    fn check(words: &[(u64, u64)], source: ThreadStateSource, expect: Result<(u64, u64), Fault>) {
+        let found = find(&Words(words.iter().copied().collect()), &source, FS_BASE);
+        assert_eq!(found.map(|found| (found.thread_state, found.tss_slot_offset)), expect);
+    }
+
+    fn static_tls(offset: i64) -> TlsVariable {
+        TlsVariable { mode: TlsVariable::STATIC, offset, ..TlsVariable::default() }
+    }
+
+    fn with_key() -> ThreadStateSource {
+        ThreadStateSource {
+            tss_key_address: 0x5000,
+            tss_first_block_offset: 0x310,
+            tss_blocks_offset: 0x510,
+            ..ThreadStateSource::default()
+        }
+    }
+
+    #[test]
+    fn attached_before_bound() {
+        let source =
+            ThreadStateSource { attached: static_tls(-24), bound: static_tls(-40), ..ThreadStateSource::default() };
+        check(&[(FS_BASE - 24, 7), (FS_BASE - 40, 8)], source, Ok((7, 0)));
+        check(&[(FS_BASE - 24, 0), (FS_BASE - 40, 8)], source, Ok((8, 0)));
+        check(&[], source, Err(Fault));
+    }
+
+    #[test]
+    fn dynamic_variables_go_through_the_thread_vector() {
+        let attached = TlsVariable { mode: TlsVariable::DYNAMIC, module_id: 2, offset: 8, reserved: 0 };
+        let source = ThreadStateSource { attached, ..ThreadStateSource::default() };
+        check(&[(FS_BASE + 8, 0x9000), (0x9020, 0xa000), (0xa008, 7)], source, Ok((7, 0)));
+        check(&[(FS_BASE + 8, 0x9000), (0x9020, u64::MAX)], source, Ok((0, 0)));
+        let wild = TlsVariable { module_id: u64::MAX, ..attached };
+        check(&[(FS_BASE + 8, 0x9000)], ThreadStateSource { attached: wild, ..source }, Err(Fault));
+    }
+
+    #[test]
+    fn the_key_is_found_and_kept() {
+        check(&[(0x5000, 0)], with_key(), Ok((0, 0)));
+        check(&[(0x5000, 3 << 32 | 1), (FS_BASE + 0x310 + 3 * 16 + 8, 7)], with_key(), Ok((7, 0x348)));
+        let known = ThreadStateSource { tss_slot_offset: 0x348, ..with_key() };
+        check(&[(FS_BASE + 0x348, 9)], known, Ok((9, 0)));
+    }
+
+    #[test]
+    fn keys_beyond_the_first_block() {
+        let key = (0x5000, 40 << 32 | 1);
+        check(&[key, (FS_BASE + 0x510 + 8, 0x8000), (0x8000 + 8 * 16 + 8, 7)], with_key(), Ok((7, 0)));
+        check(&[key, (FS_BASE + 0x510 + 8, 0)], with_key(), Ok((0, 0)));
+        check(&[(0x5000, 5000 << 32 | 1)], with_key(), Err(Fault));
+    }
+}

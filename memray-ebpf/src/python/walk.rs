@@ -68,7 +68,8 @@ fn mix(hash: u64, value: u64, multiplier: u64) -> u64 {
 
 impl Walk {
     /// Finds the innermost frame of `thread_state`, after checking that the state is that of the thread with
-    /// `fs_base`. `seed` sets stacks of different processes and epochs apart. Without a frame, `frame` is 0.
+    /// `fs_base`. `seed` sets stacks of different processes, lives and epochs apart. Without a frame,
+    /// `frame` is 0.
     #[inline(always)]
     pub fn start<M: RemoteMemory>(
         &mut self,
@@ -76,12 +77,12 @@ impl Walk {
         offsets: &FrameOffsets,
         thread_state: u64,
         fs_base: u64,
-        seed: u64,
+        seed: [u64; 2],
     ) -> Result<(), StartError> {
         self.frame = 0;
         self.visited = 0;
         self.fault = 0;
-        self.hash = [seed ^ 0x1234_5678_9abc_def1, seed ^ 0x0fed_cba9_8765_4321];
+        self.hash = [seed[0] ^ 0x1234_5678_9abc_def1, seed[1] ^ 0x0fed_cba9_8765_4321];
         memory.read_into(thread_state, &mut self.window[..THREAD_STATE_BYTES])?;
         let thread_id = self.window_u64((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
         if thread_id != fs_base {
@@ -253,3 +254,6 @@ impl Walk {
 
 
 
+
+#[cfg(test)]
+mod tests;
