@@ -4,4 +4,5 @@
 //! table of allowed imports is in `xtask`, which checks it.
 
 pub mod model;
+pub mod target;
 pub mod units;
