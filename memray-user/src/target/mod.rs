@@ -4,6 +4,7 @@
 //! checked before memory is reserved, and damage is an error of the module that met it.
 
 pub mod elf;
+pub mod launch;
 pub mod process;
 
 #[cfg(test)]

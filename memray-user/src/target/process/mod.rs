@@ -133,6 +133,15 @@ impl Process {
         Ok(OsString::from_vec(name))
     }
 
+    /// The main thread's state as a letter (`R`, `S`, `T` for stopped, `Z`, ...; `proc_pid_stat(5)`); none if the
+    /// process is gone.
+    pub fn state(&self) -> Option<u8> {
+        let text = self.read("stat").ok()?;
+        // The name before it is in parentheses and can hold any byte, also `)`.
+        let name_end = text.iter().rposition(|&byte| byte == b')')?;
+        text.get(name_end + 2).copied()
+    }
+
     /// Thread ids, ascending.
     pub fn threads(&self) -> Result<Vec<u32>, ProcessError> {
         let failed = |source| error_of(self.pid, "task", source);
