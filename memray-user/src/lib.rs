@@ -5,5 +5,6 @@
 
 pub mod bpf;
 pub mod model;
+pub mod store;
 pub mod target;
 pub mod units;

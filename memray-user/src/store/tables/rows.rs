@@ -1,0 +1,263 @@
+//! The columns of each row struct.
+
+use super::{Damage, Fields, Parameters, Stored, Table};
+use crate::model::{
+    AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow, SiteRow, SiteTimelineRow,
+    SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
+};
+
+/// Name of an allocator's kind in `allocators.kind`.
+pub(in crate::store) const fn allocator_kind_name(kind: AllocatorKind) -> &'static str {
+    match kind {
+        AllocatorKind::SimpleAllocator => "simple_allocator",
+        AllocatorKind::SimpleDeallocator => "simple_deallocator",
+        AllocatorKind::RangedAllocator => "ranged_allocator",
+        AllocatorKind::RangedDeallocator => "ranged_deallocator",
+    }
+}
+
+/// Place of a `losses.kind` among the others: what changes figures most comes first, what is unknown last.
+pub(in crate::store) fn loss_rank(kind: &str) -> usize {
+    ["lost", "degraded", "neutral"]
+        .iter()
+        .position(|known| *known == kind)
+        .unwrap_or(usize::MAX)
+}
+
+/// Implements [`Table`] and [`Stored`] from the fields of a struct in their order, each with how it is bound and read; the
+/// column has the field's name but for `allocator`.
+macro_rules! table {
+    ($row:ident, $name:literal, replaces: $replaces:literal, { $($field:ident: $kind:ident),+ $(,)? }) => {
+        impl Table for $row {
+            const NAME: &'static str = $name;
+            const COLUMNS: &'static [&'static str] = &[$(column!($field)),+];
+
+            fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
+                Ok(Self { $($field: read!($kind, fields)),+ })
+            }
+        }
+
+        impl Stored for $row {
+            const REPLACES: bool = $replaces;
+
+            fn bind(&self, parameters: &mut Parameters<'_, '_>) -> rusqlite::Result<()> {
+                $(bind!($kind, parameters, self.$field);)+
+                Ok(())
+            }
+        }
+    };
+}
+
+macro_rules! column {
+    (allocator) => {
+        "allocator_id"
+    };
+    ($field:ident) => {
+        stringify!($field)
+    };
+}
+
+macro_rules! bind {
+    (id, $parameters:expr, $value:expr) => {
+        $parameters.integer($value)?
+    };
+    (small, $parameters:expr, $value:expr) => {
+        $parameters.integer($value)?
+    };
+    (optional_id, $parameters:expr, $value:expr) => {
+        $parameters.optional($value)?
+    };
+    (text, $parameters:expr, $value:expr) => {
+        $parameters.text(&$value)?
+    };
+    (exit_status, $parameters:expr, $value:expr) => {
+        match $value {
+            Some(status) => $parameters.signed(i64::from(status))?,
+            None => $parameters.null()?,
+        }
+    };
+    (frame_kind, $parameters:expr, $value:expr) => {
+        $parameters.text($value.name())?
+    };
+    ($kind:ident, $parameters:expr, $value:expr) => {
+        $parameters.$kind($value)?
+    };
+}
+
+macro_rules! read {
+    (exit_status, $fields:expr) => {
+        exit_status($fields)?
+    };
+    (frame_kind, $fields:expr) => {
+        frame_kind($fields)?
+    };
+    ($kind:ident, $fields:expr) => {
+        $fields.$kind()?
+    };
+}
+
+fn exit_status(fields: &mut Fields<'_>) -> Result<Option<i32>, Damage> {
+    let Some(value) = fields.optional_signed()? else {
+        return Ok(None);
+    };
+    i32::try_from(value)
+        .map(Some)
+        .map_err(|_too_large| fields.damage(value.to_string()))
+}
+
+fn frame_kind(fields: &mut Fields<'_>) -> Result<FrameKind, Damage> {
+    let name = fields.text()?;
+    [FrameKind::Python, FrameKind::Native, FrameKind::Marker]
+        .into_iter()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| fields.damage(name.chars().take(40).flat_map(char::escape_debug).collect()))
+}
+
+table!(ProcessRow, "processes", replaces: true, {
+    process_id: id,
+    pid: small,
+    parent_process_id: optional_id,
+    command_line: text,
+    executable: text,
+    python_version: text,
+    python_allocator: text,
+    started_ns: integer,
+    ended_ns: optional,
+    exit_status: exit_status,
+    script_started_ns: optional,
+});
+
+table!(ThreadRow, "threads", replaces: true, {
+    thread_id: id,
+    process_id: id,
+    tid: small,
+    name: text,
+});
+
+table!(FrameRow, "frames", replaces: false, {
+    frame_id: id,
+    function: text,
+    file: text,
+    line: small,
+    kind: frame_kind,
+});
+
+table!(StackRow, "stacks", replaces: false, {
+    stack_id: id,
+    parent_id: optional_id,
+    frame_id: id,
+    depth: small,
+});
+
+table!(SiteRow, "sites", replaces: true, {
+    site_id: id,
+    stack_id: id,
+    thread_id: id,
+    allocator: allocator,
+    alloc_count: integer,
+    alloc_bytes: integer,
+    live_count: integer,
+    live_bytes: integer,
+    temp_count: integer,
+    temp_bytes: integer,
+    peak_count: integer,
+    peak_bytes: integer,
+    peak_epoch: integer,
+});
+
+table!(FreedRow, "freed_allocations", replaces: false, {
+    alloc_ts: integer,
+    free_ts: integer,
+    size: integer,
+    stack_id: id,
+    thread_id: id,
+    allocator: allocator,
+    allocations_between: integer,
+});
+
+table!(LiveRow, "live_allocations", replaces: false, {
+    allocation_id: integer,
+    alloc_ts: integer,
+    size: integer,
+    stack_id: id,
+    thread_id: id,
+    allocator: allocator,
+    address: integer,
+});
+
+table!(TimelineRow, "timeline", replaces: false, {
+    process_id: id,
+    ts: integer,
+    live_bytes: integer,
+    live_count: integer,
+    max_bytes: integer,
+    alloc_count: integer,
+    alloc_bytes: integer,
+    free_count: integer,
+    free_bytes: integer,
+    rss_bytes: optional,
+});
+
+table!(SiteTimelineRow, "site_timeline", replaces: false, {
+    ts: integer,
+    site_id: id,
+    alloc_count: integer,
+    alloc_bytes: integer,
+    free_count: integer,
+    free_bytes: integer,
+});
+
+table!(SizeHistogramRow, "size_histogram", replaces: true, {
+    process_id: id,
+    size_from: integer,
+    size_to: integer,
+    allocator: allocator,
+    alloc_count: integer,
+    alloc_bytes: integer,
+});
+
+table!(StateRow, "state", replaces: true, {
+    process_id: id,
+    last_ts: integer,
+    alloc_count: integer,
+    alloc_bytes: integer,
+    free_count: integer,
+    live_count: integer,
+    live_bytes: integer,
+    peak_bytes: integer,
+    peak_count: integer,
+    peak_ts: integer,
+    peak_epoch: integer,
+    min_size: integer,
+    max_size: integer,
+    startup_count: integer,
+    startup_bytes: integer,
+});
+
+table!(LossRow, "losses", replaces: false, {
+    process_id: optional_id,
+    reason: text,
+    kind: text,
+    events: integer,
+    bytes: integer,
+    description: text,
+});
+
+/// A row of `meta`.
+impl Table for (String, String) {
+    const NAME: &'static str = "meta";
+    const COLUMNS: &'static [&'static str] = &["key", "value"];
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
+        Ok((fields.text()?, fields.text()?))
+    }
+}
+
+impl Stored for (String, String) {
+    const REPLACES: bool = true;
+
+    fn bind(&self, parameters: &mut Parameters<'_, '_>) -> rusqlite::Result<()> {
+        parameters.text(&self.0)?;
+        parameters.text(&self.1)
+    }
+}

@@ -1,0 +1,84 @@
+-- Views of a capture: the stable part of the schema, made for sqlite3, DuckDB, datasette and people.
+--
+-- DuckDB parses the SQL of views in its own dialect, and one that it cannot parse hides the whole file. So no GLOB, no
+-- `IS 'text'`, no INDEXED BY, no bare columns in aggregates, no total(), printf() or rowid, and no math functions,
+-- which the bundled SQLite lacks. The recursive views ask for parent < child, so that a damaged file cannot make them
+-- run in circles.
+
+-- Every allocation as one interval; free_ts is NULL while it lives.
+CREATE VIEW allocations AS
+  SELECT alloc_ts, free_ts, size, stack_id, thread_id, allocator_id FROM freed_allocations
+  UNION ALL
+  SELECT alloc_ts, NULL AS free_ts, size, stack_id, thread_id, allocator_id FROM live_allocations;
+
+-- Each stack with its innermost frame.
+CREATE VIEW locations AS
+  SELECT s.stack_id, s.parent_id, s.depth, f.frame_id, f.function, f.file, f.line, f.kind
+  FROM stacks s JOIN frames f ON f.frame_id = s.frame_id;
+
+-- What each site held when the live bytes of its process were highest.
+CREATE VIEW site_peaks AS
+  SELECT x.site_id, h.process_id, x.stack_id, x.thread_id, x.allocator_id,
+         CASE WHEN x.peak_epoch = t.peak_epoch THEN x.peak_bytes ELSE x.live_bytes END AS bytes,
+         CASE WHEN x.peak_epoch = t.peak_epoch THEN x.peak_count ELSE x.live_count END AS allocations
+  FROM sites x
+  LEFT JOIN threads h ON h.thread_id = x.thread_id
+  LEFT JOIN state t ON t.process_id = h.process_id;
+
+-- Memory alive at the peak, by process and stack, most bytes first.
+CREATE VIEW peak AS
+  SELECT p.process_id, l.stack_id, p.bytes, p.allocations, l.function, l.file, l.line
+  FROM (SELECT process_id, stack_id, SUM(bytes) AS bytes, SUM(allocations) AS allocations
+        FROM site_peaks GROUP BY process_id, stack_id) p
+  JOIN locations l ON l.stack_id = p.stack_id
+  WHERE p.allocations > 0 OR p.bytes > 0 ORDER BY p.bytes DESC;
+
+-- Memory alive at the end (or at the last commit), by process and stack, most bytes first.
+CREATE VIEW leaks AS
+  SELECT p.process_id, l.stack_id, p.bytes, p.allocations, l.function, l.file, l.line
+  FROM (SELECT h.process_id, x.stack_id, SUM(x.live_bytes) AS bytes, SUM(x.live_count) AS allocations
+        FROM sites x LEFT JOIN threads h ON h.thread_id = x.thread_id GROUP BY h.process_id, x.stack_id) p
+  JOIN locations l ON l.stack_id = p.stack_id
+  WHERE p.allocations > 0 OR p.bytes > 0 ORDER BY p.bytes DESC;
+
+-- All memory ever allocated, and what of it was temporary, by process and stack, most bytes first.
+CREATE VIEW hotspots AS
+  SELECT p.process_id, l.stack_id, p.bytes, p.allocations, p.temporary_bytes, p.temporary_allocations,
+         l.function, l.file, l.line
+  FROM (SELECT h.process_id, x.stack_id, SUM(x.alloc_bytes) AS bytes, SUM(x.alloc_count) AS allocations,
+               SUM(x.temp_bytes) AS temporary_bytes, SUM(x.temp_count) AS temporary_allocations
+        FROM sites x LEFT JOIN threads h ON h.thread_id = x.thread_id GROUP BY h.process_id, x.stack_id) p
+  JOIN locations l ON l.stack_id = p.stack_id
+  ORDER BY p.bytes DESC;
+
+-- Memory freed while among the last two allocations of its thread, by process and stack, most bytes first.
+CREATE VIEW temporary AS
+  SELECT process_id, stack_id, temporary_bytes AS bytes, temporary_allocations AS allocations, function, file, line
+  FROM hotspots WHERE temporary_allocations > 0 OR temporary_bytes > 0 ORDER BY temporary_bytes DESC;
+
+-- The memory curve, in seconds since the clock base.
+CREATE VIEW memory AS
+  SELECT process_id, ts / 1e9 AS seconds, live_bytes, max_bytes, live_count, alloc_count, free_count, rss_bytes
+  FROM timeline ORDER BY ts;
+
+-- Each stack as one line, outermost function first, joined by semicolons. Fast for `WHERE stack_id = ...`.
+CREATE VIEW stack_text AS
+  SELECT s.stack_id, (WITH RECURSIVE up(node_id, parent_id, txt) AS (
+      SELECT a.stack_id, a.parent_id, f.function
+      FROM stacks a JOIN frames f ON f.frame_id = a.frame_id WHERE a.stack_id = s.stack_id
+      UNION ALL
+      SELECT a.stack_id, a.parent_id, f.function || ';' || up.txt
+      FROM up JOIN stacks a ON a.stack_id = up.parent_id AND a.stack_id < up.node_id
+      JOIN frames f ON f.frame_id = a.frame_id)
+    SELECT txt FROM up WHERE parent_id IS NULL) AS stack
+  FROM stacks s;
+
+-- Each frame of each stack that allocated; depth 1 is the outermost. Computed whole each time.
+CREATE VIEW stack_frames AS
+  WITH RECURSIVE up(stack_id, node_id) AS (
+    SELECT stack_id, stack_id FROM (SELECT DISTINCT stack_id FROM sites) d
+    UNION ALL
+    SELECT up.stack_id, s.parent_id
+    FROM up JOIN stacks s ON s.stack_id = up.node_id WHERE s.parent_id < s.stack_id)
+  SELECT up.stack_id, l.depth, l.function, l.file, l.line, l.kind, l.stack_id AS node_id
+  FROM up JOIN locations l ON l.stack_id = up.node_id;
