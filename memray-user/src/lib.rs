@@ -3,5 +3,6 @@
 //! Data flows one way: target → probes → ingest → store → analysis → report. `ARCHITECTURE.md` has the map; the
 //! table of allowed imports is in `xtask`, which checks it.
 
+pub mod cpython;
 pub mod model;
 pub mod units;
