@@ -5,4 +5,5 @@
 
 pub mod cpython;
 pub mod model;
+pub mod target;
 pub mod units;
