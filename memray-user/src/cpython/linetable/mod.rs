@@ -18,12 +18,12 @@ use super::version::PyVersion;
 /// How a version writes its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
-    /// `co_lnotab` (3.8, 3.9; Objects/lnotab_notes.txt of 3.9).
+    /// `co_lnotab` (3.8, 3.9; `Objects/lnotab_notes.txt` of 3.9).
     Lnotab,
-    /// `co_linetable` of PEP 626 (3.10; Objects/lnotab_notes.txt of 3.10).
+    /// `co_linetable` of PEP 626 (3.10; `Objects/lnotab_notes.txt` of 3.10).
     Deltas,
-    /// `co_linetable` with columns of PEP 657 (3.11+; Objects/locations.md of 3.11, later
-    /// InternalDocs/code_objects.md).
+    /// `co_linetable` with columns of PEP 657 (3.11+; `Objects/locations.md` of 3.11, later
+    /// `InternalDocs/code_objects.md`).
     Locations,
 }
 

@@ -33,7 +33,7 @@ impl<'table> Ranges<'table> {
 
     /// `PyCode_Addr2Line` of 3.9 (Objects/codeobject.c): an entry says where the line changes, so its range is
     /// the one before it, and the last line has no end.
-    fn next_lnotab(&mut self) -> Option<Range> {
+    fn next_lnotab(&mut self) -> Range {
         while let [address_delta, line_delta, rest @ ..] = self.rest {
             self.rest = rest;
             let line = self.line;
@@ -41,17 +41,17 @@ impl<'table> Ranges<'table> {
             self.line = self.line.wrapping_add(i32::from(line_delta.cast_signed()));
             // Of several entries for one address only the sum is a line.
             if end > self.end {
-                return Some(Range {
+                return Range {
                     end,
                     line: Some(line),
-                });
+                };
             }
         }
         self.finished = true;
-        Some(Range {
+        Range {
             end: u32::MAX,
             line: Some(self.line),
-        })
+        }
     }
 
     fn next_deltas(&mut self) -> Option<Range> {
@@ -138,7 +138,7 @@ impl Iterator for Ranges<'_> {
             return None;
         }
         let range = match self.format {
-            Format::Lnotab => self.next_lnotab(),
+            Format::Lnotab => Some(self.next_lnotab()),
             Format::Deltas => self.next_deltas(),
             Format::Locations => self.next_location(),
         };
