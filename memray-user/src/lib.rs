@@ -4,6 +4,7 @@
 //! table of allowed imports is in `xtask`, which checks it.
 
 pub mod bpf;
+pub mod cpython;
 pub mod ingest;
 pub mod model;
 pub mod store;

@@ -1,1 +1,3 @@
 //! Tests that need no privilege.
+
+mod line_tables;
