@@ -3,10 +3,12 @@
 //! Data flows one way: target → probes → ingest → store → analysis → report. `ARCHITECTURE.md` has the map; the
 //! table of allowed imports is in `xtask`, which checks it.
 
+pub mod analysis;
 pub mod bpf;
 pub mod cpython;
 pub mod ingest;
 pub mod model;
+pub mod report;
 pub mod store;
 pub mod target;
 pub mod units;

@@ -1,0 +1,67 @@
+//! JSON that is safe inside a page and on a terminal, and still says the same.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use super::escape::is_control;
+
+/// Rewrites JSON on its way: `<` and all characters that control a terminal or the direction of a line become
+/// `\uXXXX`. Outside strings JSON has none of them, so the meaning stays. `</script>` and `<!--` cannot appear.
+pub(super) struct EscapedJson<'output> {
+    output: &'output mut dyn Write,
+}
+
+impl<'output> EscapedJson<'output> {
+    pub(super) fn new(output: &'output mut dyn Write) -> Self {
+        Self { output }
+    }
+}
+
+impl Write for EscapedJson<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        // serde_json writes whole string fragments, never a part of a character.
+        let text = std::str::from_utf8(buffer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let mut done = 0;
+        for (position, character) in text.char_indices() {
+            if !needs_escape(character) {
+                continue;
+            }
+            self.output.write_all(&buffer[done..position])?;
+            let mut escaped = String::new();
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(escaped, "\\u{unit:04x}").expect("a string takes every write");
+            }
+            self.output.write_all(escaped.as_bytes())?;
+            done = position + character.len_utf8();
+        }
+        self.output.write_all(&buffer[done..])?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// The line feeds of pretty printing stay; in strings serde_json has escaped them already.
+fn needs_escape(character: char) -> bool {
+    character == '<' || (is_control(character) && character != '\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_is_the_same_and_the_text_is_harmless() {
+        for value in ["</script><!--", "\u{202e}\u{9b}\u{7f}\n\t\0", "plain 🙂", ""] {
+            let mut output = Vec::new();
+            serde_json::to_writer_pretty(EscapedJson::new(&mut output), &[value]).unwrap();
+            let text = String::from_utf8(output).unwrap();
+            assert!(!text.contains('<') && !text.chars().any(|character| is_control(character) && character != '\n'));
+            assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [value]);
+        }
+    }
+}

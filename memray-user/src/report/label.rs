@@ -1,0 +1,60 @@
+//! How a frame is called in each kind of report.
+
+use super::escape::printable;
+use crate::model::FrameRow;
+
+/// `function at file:line` for the table and for folded stacks; what the frame has not is left out.
+pub fn location(frame: &FrameRow) -> String {
+    let function = function(frame);
+    match place(frame) {
+        place if place.is_empty() => function,
+        place => format!("{function} at {place}"),
+    }
+}
+
+/// `function:file:line`, memray's form in `stats`.
+pub fn colon_location(frame: &FrameRow) -> String {
+    let function = function(frame);
+    match place(frame) {
+        place if place.is_empty() => function,
+        place => format!("{function}:{place}"),
+    }
+}
+
+/// The function's name; a frame without one still has to be seen.
+pub fn function(frame: &FrameRow) -> String {
+    function_name(&frame.function)
+}
+
+pub fn function_name(function: &str) -> String {
+    if function.is_empty() { "<unnamed>".to_owned() } else { printable(function).into_owned() }
+}
+
+/// `file:line`, or as much of it as there is.
+pub fn place(frame: &FrameRow) -> String {
+    match frame.line {
+        0 => printable(&frame.file).into_owned(),
+        line => format!("{}:{line}", printable(&frame.file)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FrameKind;
+
+    #[test]
+    fn only_what_is_there() {
+        for (function, file, line, spaced, colons) in [
+            ("main", "a.py", 3, "main at a.py:3", "main:a.py:3"),
+            ("main", "a.py", 0, "main at a.py", "main:a.py"),
+            ("<no Python frame>", "", 0, "<no Python frame>", "<no Python frame>"),
+            ("", "a\n.py", 3, "<unnamed> at a\\n.py:3", "<unnamed>:a\\n.py:3"),
+        ] {
+            let (function, file) = (function.to_owned(), file.to_owned());
+            let frame = FrameRow { frame_id: 1, function, file, line, kind: FrameKind::Python };
+            assert_eq!(location(&frame), spaced);
+            assert_eq!(colon_location(&frame), colons);
+        }
+    }
+}

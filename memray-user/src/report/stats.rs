@@ -1,0 +1,227 @@
+//! `stats`: the whole recording in numbers, in memray's order and words.
+
+use std::io::Write;
+
+use super::{
+    Color, Notices, ReportError, label,
+    style::Style,
+    view_title,
+};
+use crate::{
+    analysis::{
+        AllocatorShare, Histogram, LocationFigures, ModuleFigures, Profile, Rank, Totals, allocator_shares,
+        allocators::recorded_allocator_shares, locations, modules,
+    },
+    model::{CaptureMetadata, CaptureSource, LossRow, View},
+    report::escape::printable,
+    units::{size_text, time_text},
+};
+
+/// Width of the longest bar of the histogram.
+const BAR_WIDTH: u64 = 25;
+
+#[derive(Clone, Copy, Debug)]
+pub struct StatsSettings {
+    /// What locations, modules and allocators are about; totals and histogram are about the whole recording.
+    pub view: View,
+    /// Rows in each ranking.
+    pub largest: usize,
+    pub color: Color,
+}
+
+impl Default for StatsSettings {
+    /// memray's: the whole recording, five rows.
+    fn default() -> Self {
+        Self { view: View::All, largest: 5, color: Color::Never }
+    }
+}
+
+/// All that both forms of the report show.
+pub(super) struct Statistics {
+    pub(super) metadata: CaptureMetadata,
+    pub(super) losses: Vec<LossRow>,
+    pub(super) totals: Totals,
+    pub(super) histogram: Histogram,
+    pub(super) allocators: Vec<AllocatorShare>,
+    pub(super) locations_by_size: Vec<LocationFigures>,
+    pub(super) locations_by_count: Vec<LocationFigures>,
+    pub(super) modules_by_size: Vec<ModuleFigures>,
+    pub(super) modules_by_count: Vec<ModuleFigures>,
+    pub(super) profile: Profile,
+}
+
+impl Statistics {
+    pub(super) fn load(source: &dyn CaptureSource, view: View, largest: usize) -> Result<Self, ReportError> {
+        let metadata = source.metadata()?;
+        let totals = Totals::new(&metadata);
+        let sizes = source.size_histogram()?;
+        let profile = Profile::load(source, view)?;
+        let allocators = match view {
+            View::All => recorded_allocator_shares(&sizes),
+            _ => allocator_shares(&profile),
+        };
+        let top_locations = |rank| {
+            let mut rows = locations(&profile, rank);
+            rows.truncate(largest);
+            rows
+        };
+        let top_modules = |rank| {
+            let mut rows = modules(&profile, rank);
+            rows.truncate(largest);
+            rows
+        };
+        Ok(Self {
+            totals,
+            histogram: Histogram::new(&sizes, totals.min_size, totals.max_size),
+            allocators,
+            locations_by_size: top_locations(Rank::Size),
+            locations_by_count: top_locations(Rank::Count),
+            modules_by_size: top_modules(Rank::Size),
+            modules_by_count: top_modules(Rank::Count),
+            losses: source.losses()?,
+            metadata,
+            profile,
+        })
+    }
+}
+
+/// Writes the report as text.
+pub fn write_stats(
+    source: &dyn CaptureSource,
+    settings: StatsSettings,
+    output: &mut dyn Write,
+) -> Result<(), ReportError> {
+    let statistics = Statistics::load(source, settings.view, settings.largest)?;
+    let mut report = Report { color: settings.color, output };
+    report.totals(&statistics.totals)?;
+    if statistics.totals.alloc_count == 0 {
+        writeln!(report.output, "\nNo allocations were recorded.")?;
+    } else {
+        report.histogram(&statistics)?;
+        report.rankings(&statistics, settings)?;
+    }
+    report.startup(&statistics.totals)?;
+    let notices = Notices::new(&statistics.metadata, &statistics.losses);
+    if !notices.is_empty() {
+        writeln!(report.output)?;
+    }
+    notices.write(settings.color, report.output)
+}
+
+struct Report<'output> {
+    color: Color,
+    output: &'output mut dyn Write,
+}
+
+impl Report<'_> {
+    fn heading(&mut self, text: &str) -> Result<(), ReportError> {
+        writeln!(self.output, "{}", self.color.paint(Style::Heading, text))?;
+        Ok(())
+    }
+
+    fn totals(&mut self, totals: &Totals) -> Result<(), ReportError> {
+        self.heading("📏 Total allocations:")?;
+        writeln!(self.output, "\t{}\n", totals.alloc_count)?;
+        self.heading("📦 Total memory allocated:")?;
+        writeln!(self.output, "\t{}\n", size_text(totals.alloc_bytes))?;
+        self.heading("📈 Peak memory usage:")?;
+        match totals.peak_ts {
+            Some(peak_ts) => writeln!(
+                self.output,
+                "\t{} ({}.{:03} s after the start)",
+                size_text(totals.peak_bytes),
+                peak_ts / 1_000_000_000,
+                peak_ts / 1_000_000 % 1000
+            )?,
+            None => writeln!(self.output, "\t{}", size_text(totals.peak_bytes))?,
+        }
+        Ok(())
+    }
+
+    fn histogram(&mut self, statistics: &Statistics) -> Result<(), ReportError> {
+        let bins = &statistics.histogram.bins;
+        writeln!(self.output)?;
+        self.heading("📊 Histogram of allocation size:")?;
+        writeln!(self.output, "\tmin: {}", size_text(statistics.totals.min_size))?;
+        let bounds: Vec<String> = (1..=bins.len())
+            .zip(bins)
+            .map(|(number, bin)| match number == bins.len() {
+                true => format!("<={}", size_text(bin.max_bytes)),
+                false => format!("< {}", size_text(bin.max_bytes.saturating_add(1))),
+            })
+            .collect();
+        let bound_width = bounds.iter().map(String::len).max().unwrap_or(0);
+        let largest = bins.iter().map(|bin| bin.count).max().unwrap_or(0).max(1);
+        let count_width = largest.to_string().len();
+        let rule = "-".repeat(bound_width + count_width + 29);
+        writeln!(self.output, "\t{rule}")?;
+        for (bound, bin) in bounds.iter().zip(bins) {
+            let width = u128::from(bin.count) * u128::from(BAR_WIDTH);
+            let width = usize::try_from(width.div_ceil(u128::from(largest))).unwrap_or(0);
+            let line = format!("\t{bound:<bound_width$}: {:>count_width$} {}", bin.count, "▇".repeat(width));
+            writeln!(self.output, "{}", line.trim_end())?;
+        }
+        writeln!(self.output, "\t{rule}")?;
+        writeln!(self.output, "\tmax: {}", size_text(statistics.totals.max_size))?;
+        Ok(())
+    }
+
+    fn rankings(&mut self, statistics: &Statistics, settings: StatsSettings) -> Result<(), ReportError> {
+        let largest = settings.largest;
+        let scope = match settings.view {
+            View::All => String::new(),
+            view => format!(", {}", view_title(view)),
+        };
+        writeln!(self.output)?;
+        self.heading(&format!("📂 Allocator type distribution{}:", scope.replacen(", ", " of ", 1)))?;
+        for share in &statistics.allocators {
+            writeln!(self.output, "\t {}: {}", share.allocator.name().to_uppercase(), share.figures.count)?;
+        }
+        if statistics.profile.is_empty() {
+            writeln!(self.output, "\nNo allocations in this view ({}).", view_title(settings.view))?;
+            return Ok(());
+        }
+        writeln!(self.output)?;
+        self.heading(&format!("🥇 Top {largest} largest allocating locations (by size{scope}):"))?;
+        for row in &statistics.locations_by_size {
+            let location = label::colon_location(statistics.profile.frame(row.frame));
+            writeln!(self.output, "\t- {location} -> {}", size_text(row.figures.bytes))?;
+        }
+        writeln!(self.output)?;
+        self.heading(&format!("🥇 Top {largest} largest allocating locations (by number of allocations{scope}):"))?;
+        for row in &statistics.locations_by_count {
+            let location = label::colon_location(statistics.profile.frame(row.frame));
+            writeln!(self.output, "\t- {location} -> {}", row.figures.count)?;
+        }
+        writeln!(self.output)?;
+        self.heading(&format!("🥇 Top {largest} allocating modules (by size{scope}):"))?;
+        self.modules(&statistics.modules_by_size)?;
+        writeln!(self.output)?;
+        self.heading(&format!("🥇 Top {largest} allocating modules (by number of allocations{scope}):"))?;
+        self.modules(&statistics.modules_by_count)
+    }
+
+    fn modules(&mut self, rows: &[ModuleFigures]) -> Result<(), ReportError> {
+        for row in rows {
+            let (module, size) = (printable(&row.module), size_text(row.figures.bytes));
+            writeln!(self.output, "\t- {module}: {size} total | {} allocations", row.figures.count)?;
+        }
+        Ok(())
+    }
+
+    fn startup(&mut self, totals: &Totals) -> Result<(), ReportError> {
+        if totals.startup_count == 0 {
+            return Ok(());
+        }
+        writeln!(self.output)?;
+        self.heading("🚀 Left out, because made before the program's own code began:")?;
+        let size = size_text(totals.startup_bytes);
+        writeln!(self.output, "\t{} allocations, {size}", totals.startup_count)?;
+        Ok(())
+    }
+}
+
+/// Milliseconds since the epoch as memray writes times in JSON, always in UTC.
+pub(super) fn json_time(milliseconds: u64) -> String {
+    format!("{}+00:00", time_text(milliseconds))
+}
