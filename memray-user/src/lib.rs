@@ -5,9 +5,12 @@
 
 pub mod analysis;
 pub mod bpf;
+pub mod cli;
 pub mod cpython;
+pub mod error;
 pub mod ingest;
 pub mod model;
+pub mod printer;
 pub mod report;
 pub mod store;
 pub mod target;

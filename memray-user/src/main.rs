@@ -1,3 +1,7 @@
 //! The `memray` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    memray_user::cli::main()
+}

@@ -1,0 +1,224 @@
+//! Which program is run: from the words of the command line to an executable and its arguments.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Blame, CommandError};
+
+/// What the words after the options mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Script,
+    Module,
+    Code,
+    /// Any program, not through an interpreter of our choice.
+    Command,
+}
+
+/// A program that can be started.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) executable: PathBuf,
+    /// All of `argv`, its first word included.
+    pub(super) arguments: Vec<OsString>,
+    /// What the capture is named after.
+    name: OsString,
+    /// Where the capture lies by default; empty for the current directory.
+    folder: PathBuf,
+}
+
+pub(super) fn kind(module: bool, code: bool, command: bool) -> Result<Kind, CommandError> {
+    match (module, code, command) {
+        (false, false, false) => Ok(Kind::Script),
+        (true, _, false) => Ok(Kind::Module),
+        (_, true, false) => Ok(Kind::Code),
+        (false, false, true) => Ok(Kind::Command),
+        (_, _, true) => Err(CommandError::usage(
+            "`-m` and `-c` are for Python and do not go with `--`".to_owned(),
+        )
+        .hint("after `--`, write the whole command: `memray run -- python3 -m module`")),
+    }
+}
+
+impl Program {
+    /// `words` has at least one.
+    pub(super) fn find(kind: Kind, python: &OsStr, words: Vec<OsString>) -> Result<Self, CommandError> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let first = words.first().cloned().unwrap_or_default();
+        if kind == Kind::Command {
+            let executable = find_executable(&first, &path).ok_or_else(|| {
+                CommandError::user(format!("there is no command `{}`", first.display()))
+                    .hint("give its path, or a name that is in PATH")
+            })?;
+            let name = executable.file_name().unwrap_or_default().to_owned();
+            return Ok(Self {
+                executable,
+                arguments: words,
+                name,
+                folder: PathBuf::new(),
+            });
+        }
+        let executable = find_executable(python, &path).ok_or_else(|| {
+            CommandError::user(format!("there is no interpreter `{}`", python.display()))
+                .hint("name one with `--python`: a path, or a name that is in PATH")
+        })?;
+        let mut arguments = vec![python.to_owned()];
+        let (name, folder) = match kind {
+            Kind::Module => {
+                arguments.push("-m".into());
+                (first, PathBuf::new())
+            }
+            Kind::Code => {
+                if Path::new(&first).is_file() {
+                    let error = CommandError::usage(format!("`{}` is a file", first.display()));
+                    return Err(error.hint("remove the option `-c` to run a file"));
+                }
+                arguments.push("-c".into());
+                ("string".into(), PathBuf::new())
+            }
+            Kind::Script | Kind::Command => {
+                let script = Path::new(&first);
+                check_script(script)?;
+                (
+                    script.file_name().unwrap_or(&first).to_owned(),
+                    script.parent().unwrap_or(Path::new("")).to_owned(),
+                )
+            }
+        };
+        arguments.extend(words);
+        Ok(Self {
+            executable,
+            arguments,
+            name,
+            folder,
+        })
+    }
+
+    /// memray's name with our suffix: `memray-<script>.<pid>.db` beside the script.
+    pub(super) fn default_output(&self, pid: u32) -> PathBuf {
+        self.folder
+            .join(format!("memray-{}.{pid}.db", self.name.to_string_lossy()))
+    }
+}
+
+/// As a shell finds it: a name with a slash is a path, any other is looked for in `PATH`.
+fn find_executable(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
+    if name.is_empty() {
+        return None;
+    }
+    if name.as_encoded_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name)).filter(|path| is_executable(path));
+    }
+    env::split_paths(path)
+        .map(|folder| folder.join(name))
+        .find(|path| is_executable(path))
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Says in our own words, and before anything is set up, what the interpreter would say too late. A folder or an
+/// archive with a `__main__` is a script as well.
+fn check_script(script: &Path) -> Result<(), CommandError> {
+    let name = script.display();
+    let unreadable = |error: io::Error| {
+        let error = anyhow::Error::new(error).context(format!("cannot read the script `{name}`"));
+        CommandError::new(Blame::User, error)
+    };
+    let metadata = fs::metadata(script).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CommandError::user(format!("there is no script `{name}`"))
+            .hint("to run a command instead of a script, write `memray run -- COMMAND`"),
+        _ => unreadable(error),
+    })?;
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    let mut start = [0; 4];
+    let length = File::open(script)
+        .and_then(|mut file| file.read(&mut start))
+        .map_err(unreadable)?;
+    if start[..length] == *b"\x7fELF" {
+        return Err(
+            CommandError::user(format!("`{name}` is not a Python script but a program"))
+                .hint(format!("to trace a program, write `memray run -- {name}`")),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds() {
+        for (module, code, command, expect) in [
+            (false, false, false, Some(Kind::Script)),
+            (true, false, false, Some(Kind::Module)),
+            (false, true, false, Some(Kind::Code)),
+            (false, false, true, Some(Kind::Command)),
+            (true, false, true, None),
+            (false, true, true, None),
+        ] {
+            assert_eq!(kind(module, code, command).ok(), expect);
+        }
+    }
+
+    #[test]
+    fn executables() {
+        let check = |name: &str, path: &str, expect: Option<&str>| {
+            assert_eq!(
+                find_executable(name.as_ref(), path.as_ref()),
+                expect.map(PathBuf::from),
+                "{name}"
+            );
+        };
+        check("sh", "/nonexistent:/bin", Some("/bin/sh"));
+        check("/bin/sh", "", Some("/bin/sh"));
+        check("sh", "/nonexistent", None);
+        check("/etc/passwd", "", None);
+        check("", "/bin", None);
+    }
+
+    #[test]
+    fn default_outputs() {
+        let check = |kind: Kind, words: &[&str], expect: &str| {
+            let words = words.iter().map(OsString::from).collect();
+            let program = Program::find(kind, "/bin/sh".as_ref(), words).unwrap();
+            assert_eq!(program.default_output(7), Path::new(expect));
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("a.py");
+        fs::write(&script, "pass\n").unwrap();
+        let script = script.to_str().unwrap();
+        check(
+            Kind::Script,
+            &[script, "x"],
+            &format!("{}/memray-a.py.7.db", folder.path().display()),
+        );
+        check(Kind::Module, &["http.server", "1"], "memray-http.server.7.db");
+        check(Kind::Code, &["pass"], "memray-string.7.db");
+        check(Kind::Command, &["/bin/sh", "-c", "true"], "memray-sh.7.db");
+    }
+
+    #[test]
+    fn arguments_are_those_of_plain_python() {
+        let check = |kind: Kind, words: &[&str], expect: &[&str]| {
+            let words = words.iter().map(OsString::from).collect();
+            assert_eq!(
+                Program::find(kind, "/bin/sh".as_ref(), words).unwrap().arguments,
+                expect
+            );
+        };
+        check(Kind::Module, &["m", "--x"], &["/bin/sh", "-m", "m", "--x"]);
+        check(Kind::Code, &["pass", "-v"], &["/bin/sh", "-c", "pass", "-v"]);
+        check(Kind::Command, &["/bin/sh", "--"], &["/bin/sh", "--"]);
+    }
+}
