@@ -1,7 +1,8 @@
 //! What user space tells the programs about one traced process.
 //!
 //! Written into the map of targets before the first probe is attached; the programs only read it, but for
-//! [`ThreadStateSource::tss_slot_offset`], which they fill in when the interpreter has made its pthread key.
+//! [`ThreadStateSource::tss_slot_offset`], which they fill in when the interpreter has made its pthread key, and
+//! [`TargetConfig::code_epoch`].
 
 /// How to reach a thread-local variable from the thread's `fs` base.
 #[repr(C)]
@@ -111,7 +112,12 @@ pub struct CodeOffsets {
 pub struct TargetConfig {
     /// 1 if the process runs an interpreter that we know; else all below is unused and stacks are empty.
     pub has_python: u32,
-    pub reserved: u32,
+    /// Number of this life of the process, set when it is told to the programs: a process that executes another
+    /// program keeps its pid, and code objects may come back at the same addresses.
+    pub life: u32,
+    /// Raised by the programs whenever a code object dies that a stack has shown: all stacks get new hashes, so
+    /// that another code object at the same address cannot pass for it.
+    pub code_epoch: u64,
     pub thread_state: ThreadStateSource,
     pub frame: FrameOffsets,
     pub code: CodeOffsets,
@@ -119,4 +125,4 @@ pub struct TargetConfig {
 
 const _: () = assert!(size_of::<TlsVariable>() == 24);
 const _: () = assert!(size_of::<ThreadStateSource>() == 80);
-const _: () = assert!(size_of::<TargetConfig>() == 8 + 80 + 40 + 40);
+const _: () = assert!(size_of::<TargetConfig>() == 16 + 80 + 40 + 40);

@@ -2,17 +2,18 @@
 //! they count, every bound, and the walk of Python frames.
 //!
 //! `no_std`, without allocation, and built for both sides: the walker that runs in the kernel is the walker
-//! that the unit tests run. What changes here changes the interface between the two halves of one build, so
-//! nothing needs to stay compatible; [`ABI_VERSION`] only catches an object that was not rebuilt.
+//! that the unit tests run. The object is built into the command, so the two halves are always of one build and
+//! nothing here needs to stay compatible.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod allocator;
 pub mod config;
+pub mod cookie;
 pub mod event;
 pub mod limits;
 pub mod memory;
+pub mod pending;
 pub mod python;
 pub mod stat;
-
-/// Compared with the constant in the BPF object before anything is attached.
-pub const ABI_VERSION: u32 = 1;
+pub mod verifier;

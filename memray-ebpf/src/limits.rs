@@ -7,6 +7,13 @@ pub const RING_BYTES: u32 = 64 << 20;
 /// Fill of the ring above which a probe waits for the collector instead of filling it further.
 pub const RING_HIGH_WATER_BYTES: u64 = RING_BYTES as u64 / 5 * 4;
 
+/// How long one event waits at most for room in the ring. 20 % of the ring then last a stopped collector for
+/// over 20 seconds of a thread that does nothing but allocate.
+pub const THROTTLE_NS: u64 = 100_000;
+
+/// Turns of the waiting loop, each over 30 ns, that certainly outlast [`THROTTLE_NS`].
+pub const MAX_THROTTLE_SPINS: u32 = 1 << 14;
+
 /// Python frames that one walk keeps, counted from the innermost; CPython's default recursion limit is 1,000.
 pub const MAX_PYTHON_FRAMES: u32 = 4096;
 

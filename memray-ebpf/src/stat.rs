@@ -115,7 +115,7 @@ impl StatId {
             Self::UnmapRingFull => "unmappings that found the ring full; their pages look alive",
             Self::NestedCall => "calls made by another allocating function, counted with that one",
             Self::FailedCall => "calls that returned no memory",
-            Self::ReturnWithoutEntry => "calls that were under way when recording began",
+            Self::ReturnWithoutEntry => "calls whose entry was not seen, missing",
             Self::PendingOverflow => "calls nested too deeply to be followed, missing",
             Self::AbandonedCall => "calls that never returned (longjmp, end of thread)",
             Self::ThreadTableFull => {
@@ -141,6 +141,7 @@ impl StatId {
             | Self::FreeRingFull
             | Self::MapRingFull
             | Self::UnmapRingFull
+            | Self::ReturnWithoutEntry
             | Self::PendingOverflow
             | Self::ThreadTableFull => StatKind::Lost,
             Self::StackRingFull
@@ -156,7 +157,6 @@ impl StatId {
             | Self::UnmapSeen
             | Self::NestedCall
             | Self::FailedCall
-            | Self::ReturnWithoutEntry
             | Self::AbandonedCall
             | Self::ThrottleWaits
             | Self::ThrottleWaitNs => StatKind::Neutral,

@@ -4,10 +4,14 @@
 //! table of allowed imports is in `xtask`, which checks it.
 
 pub mod analysis;
+pub mod bpf;
 pub mod cli;
+pub mod cpython;
 pub mod error;
+pub mod ingest;
 pub mod model;
 pub mod printer;
 pub mod report;
 pub mod store;
+pub mod target;
 pub mod units;

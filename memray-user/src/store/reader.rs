@@ -17,8 +17,8 @@ use rustc_hash::FxHashMap;
 
 use super::tables::{Damage, Fields, Table, loss_rank};
 use crate::model::{
-    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, ProcessId, SiteFigures, SizeHistogramRow,
-    StackId, StackRow, StateRow, ThreadId, ThreadRow, TimelineRow, View,
+    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, ProcessId, SiteFigures,
+    SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow, TimelineRow, View,
 };
 
 /// A capture at one moment: all answers agree with each other, also while a recording goes on.
@@ -37,12 +37,17 @@ impl CaptureReader {
     /// Opens a capture and fixes the moment that is read.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         let connection = open::open(path)?;
-        Ok(Self { connection, path: path.to_owned() })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+        })
     }
 
     /// Goes on to the newest moment.
     pub fn refresh(&mut self) -> Result<(), CaptureError> {
-        self.connection.execute_batch("COMMIT").map_err(|error| failure::query(&self.path, error))?;
+        self.connection
+            .execute_batch("COMMIT")
+            .map_err(|error| failure::query(&self.path, error))?;
         open::begin(&self.connection).map_err(|error| failure::query(&self.path, error))
     }
 
@@ -61,7 +66,11 @@ impl CaptureReader {
         mut visit: impl FnMut(T, &Fields<'_>) -> Result<(), Damage>,
     ) -> Result<(), CaptureError> {
         let query_error = |error| failure::query(&self.path, error);
-        let sql = format!("SELECT rowid, {} FROM {} NOT INDEXED", T::COLUMNS.join(", "), T::NAME);
+        let sql = format!(
+            "SELECT rowid, {} FROM {} NOT INDEXED",
+            T::COLUMNS.join(", "),
+            T::NAME
+        );
         let mut statement = self.connection.prepare(&sql).map_err(query_error)?;
         let mut rows = statement.query([]).map_err(query_error)?;
         let mut last = None;
@@ -97,7 +106,12 @@ impl CaptureReader {
 
 impl CaptureSource for CaptureReader {
     fn metadata(&self) -> Result<CaptureMetadata, CaptureError> {
-        Ok(metadata::assemble(self.rows()?, self.rows()?, self.rows()?, self.rows()?))
+        Ok(metadata::assemble(
+            self.rows()?,
+            self.rows()?,
+            self.rows()?,
+            self.rows()?,
+        ))
     }
 
     fn frames(&self) -> Result<Vec<FrameRow>, CaptureError> {
@@ -157,11 +171,15 @@ impl CaptureSource for CaptureReader {
 
 /// Looks first where the stack is while no number is left out, as the recorder leaves none.
 fn find_stack(stacks: &[StackRow], stack_id: StackId) -> Option<&StackRow> {
-    let dense = usize::try_from(stack_id).ok().and_then(|id| stacks.get(id.checked_sub(1)?));
+    let dense = usize::try_from(stack_id)
+        .ok()
+        .and_then(|id| stacks.get(id.checked_sub(1)?));
     if let Some(stack) = dense.filter(|stack| stack.stack_id == stack_id) {
         return Some(stack);
     }
-    let index = stacks.binary_search_by_key(&stack_id, |stack| stack.stack_id).ok()?;
+    let index = stacks
+        .binary_search_by_key(&stack_id, |stack| stack.stack_id)
+        .ok()?;
     stacks.get(index)
 }
 

@@ -6,15 +6,25 @@ use rusqlite::Connection;
 
 use super::{CaptureReader, CaptureWriter, Overwrite, tables::Table};
 use crate::model::{
-    Allocator, Batch, CaptureSource as _, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow, SiteRow,
-    SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
+    Allocator, Batch, CaptureSource as _, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow,
+    SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
 };
 
 /// Two processes with a peak each, four sites, two allocations alive and three ended.
 pub(super) fn sample_batch() -> Batch {
     Batch {
-        processes: vec![process(1), ProcessRow { parent_process_id: Some(1), ..process(2) }],
-        threads: vec![thread(1, 1, "MainThread"), thread(2, 1, ""), thread(3, 2, "Thread-1 (\u{1f600})")],
+        processes: vec![
+            process(1),
+            ProcessRow {
+                parent_process_id: Some(1),
+                ..process(2)
+            },
+        ],
+        threads: vec![
+            thread(1, 1, "MainThread"),
+            thread(2, 1, ""),
+            thread(3, 2, "Thread-1 (\u{1f600})"),
+        ],
         frames: vec![
             frame(1, "<module>", 0, FrameKind::Python),
             frame(2, "work", 12, FrameKind::Python),
@@ -22,26 +32,60 @@ pub(super) fn sample_batch() -> Batch {
             frame(4, "<no Python stack>", 0, FrameKind::Marker),
         ],
         stacks: vec![
-            StackRow { stack_id: 1, parent_id: None, frame_id: 1, depth: 1 },
-            StackRow { stack_id: 2, parent_id: Some(1), frame_id: 2, depth: 2 },
-            StackRow { stack_id: 3, parent_id: Some(2), frame_id: 2, depth: 3 },
-            StackRow { stack_id: 4, parent_id: None, frame_id: 4, depth: 1 },
+            StackRow {
+                stack_id: 1,
+                parent_id: None,
+                frame_id: 1,
+                depth: 1,
+            },
+            StackRow {
+                stack_id: 2,
+                parent_id: Some(1),
+                frame_id: 2,
+                depth: 2,
+            },
+            StackRow {
+                stack_id: 3,
+                parent_id: Some(2),
+                frame_id: 2,
+                depth: 3,
+            },
+            StackRow {
+                stack_id: 4,
+                parent_id: None,
+                frame_id: 4,
+                depth: 1,
+            },
         ],
         // In process 1 the peak's epoch is 7, in process 2 it is 3.
         sites: vec![
-            SiteRow { temp_count: 1, temp_bytes: 100, ..site(1, 2, 1, [2, 300], [1, 200], [2, 300], 7) },
+            SiteRow {
+                temp_count: 1,
+                temp_bytes: 100,
+                ..site(1, 2, 1, [2, 300], [1, 200], [2, 300], 7)
+            },
             site(2, 3, 2, [1, 50], [1, 50], [9, 9999], 6),
             site(3, 1, 1, [1, 64], [0, 0], [1, 64], 7),
-            SiteRow { allocator: Allocator::Mmap, ..site(4, 4, 3, [1, 4096], [0, 0], [0, 0], 3) },
+            SiteRow {
+                allocator: Allocator::Mmap,
+                ..site(4, 4, 3, [1, 4096], [0, 0], [0, 0], 3)
+            },
         ],
-        freed: vec![freed(1, 2, 1, 100, 0), freed(2, 1, 1, 64, 5), FreedRow {
-            allocator: Allocator::Mmap,
-            ..freed(3, 4, 3, 4096, 1)
-        }],
+        freed: vec![
+            freed(1, 2, 1, 100, 0),
+            freed(2, 1, 1, 64, 5),
+            FreedRow {
+                allocator: Allocator::Mmap,
+                ..freed(3, 4, 3, 4096, 1)
+            },
+        ],
         live_added: vec![live(4, 2, 1, 200), live(5, 3, 2, 50)],
         timeline: vec![
             timeline(1, 10, None),
-            TimelineRow { process_id: 2, ..timeline(2, 5, Some(1 << 40)) },
+            TimelineRow {
+                process_id: 2,
+                ..timeline(2, 5, Some(1 << 40))
+            },
         ],
         site_timeline: vec![SiteTimelineRow {
             ts: 500,
@@ -59,7 +103,10 @@ pub(super) fn sample_batch() -> Batch {
             alloc_count: 3,
             alloc_bytes: 385,
         }],
-        losses: vec![loss(None, "ring_full", "lost", 3), loss(Some(1), "stack_cut", "degraded", 2)],
+        losses: vec![
+            loss(None, "ring_full", "lost", 3),
+            loss(Some(1), "stack_cut", "degraded", 2),
+        ],
         states: vec![state(1, 7), state(2, 3)],
         meta: vec![
             ("kernel_release".to_owned(), "6.1.0".to_owned()),
@@ -87,11 +134,22 @@ pub(super) fn process(process_id: u32) -> ProcessRow {
 }
 
 fn thread(thread_id: u32, process_id: u32, name: &str) -> ThreadRow {
-    ThreadRow { thread_id, process_id, tid: u32::MAX - thread_id, name: name.to_owned() }
+    ThreadRow {
+        thread_id,
+        process_id,
+        tid: u32::MAX - thread_id,
+        name: name.to_owned(),
+    }
 }
 
 fn frame(frame_id: u32, function: &str, line: u32, kind: FrameKind) -> FrameRow {
-    FrameRow { frame_id, function: function.to_owned(), file: "/tmp/a;b.py".to_owned(), line, kind }
+    FrameRow {
+        frame_id,
+        function: function.to_owned(),
+        file: "/tmp/a;b.py".to_owned(),
+        line,
+        kind,
+    }
 }
 
 pub(super) fn site(
@@ -203,16 +261,31 @@ pub(super) fn write_capture(path: &Path, batches: &[Batch]) {
 #[test]
 fn schema_is_that_of_the_rows() {
     fn check<T: Table>(connection: &Connection) {
-        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?) ORDER BY cid").unwrap();
-        let columns: Vec<String> =
-            statement.query_map([T::NAME], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let mut statement = connection
+            .prepare("SELECT name FROM pragma_table_info(?) ORDER BY cid")
+            .unwrap();
+        let columns: Vec<String> = statement
+            .query_map([T::NAME], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         assert_eq!(columns, T::COLUMNS, "{}", T::NAME);
         let sql: String = connection
-            .query_row("SELECT sql FROM sqlite_schema WHERE name = ?", [T::NAME], |row| row.get(0))
+            .query_row("SELECT sql FROM sqlite_schema WHERE name = ?", [T::NAME], |row| {
+                row.get(0)
+            })
             .unwrap();
         let uncommented = |line: &&str| !line.contains("--") && !matches!(line.trim(), ")" | "");
-        let bare: Vec<&str> = sql.lines().filter(|line| !line.trim().starts_with("PRIMARY KEY(")).collect();
-        assert_eq!(bare.iter().copied().find(|line| uncommented(line)), None, "{}", T::NAME);
+        let bare: Vec<&str> = sql
+            .lines()
+            .filter(|line| !line.trim().starts_with("PRIMARY KEY("))
+            .collect();
+        assert_eq!(
+            bare.iter().copied().find(|line| uncommented(line)),
+            None,
+            "{}",
+            T::NAME
+        );
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("capture.db");
@@ -241,10 +314,18 @@ fn views_and_reader_agree() {
     let reader = CaptureReader::open(&path).unwrap();
     let connection = Connection::open(&path).unwrap();
     for (name, view, expected) in [
-        ("peak", View::HighWaterMark, vec![(1, 64, 1), (2, 300, 2), (3, 50, 1)]),
+        (
+            "peak",
+            View::HighWaterMark,
+            vec![(1, 64, 1), (2, 300, 2), (3, 50, 1)],
+        ),
         ("leaks", View::Leaks, vec![(2, 200, 1), (3, 50, 1)]),
         ("temporary", View::Temporary { threshold: 1 }, vec![(2, 100, 1)]),
-        ("hotspots", View::All, vec![(1, 64, 1), (2, 300, 2), (3, 50, 1), (4, 4096, 1)]),
+        (
+            "hotspots",
+            View::All,
+            vec![(1, 64, 1), (2, 300, 2), (3, 50, 1), (4, 4096, 1)],
+        ),
     ] {
         let sql = format!("SELECT stack_id, bytes, allocations FROM {name} ORDER BY stack_id");
         let mut statement = connection.prepare(&sql).unwrap();
@@ -272,15 +353,42 @@ fn views_answer() {
     write_capture(&path, &[sample_batch()]);
     let connection = Connection::open(&path).unwrap();
     for (sql, expected) in [
-        ("SELECT count(*) || ',' || count(free_ts) || ',' || sum(size) FROM allocations", "5,3,4510"),
-        ("SELECT stack FROM stack_text WHERE stack_id = 3", "<module>;work;work"),
-        ("SELECT group_concat(depth || function, ' ') FROM (SELECT * FROM stack_frames WHERE stack_id = 3 ORDER BY depth)", "1<module> 2work 3work"),
-        ("SELECT process_id || ',' || stack_id FROM hotspots LIMIT 1", "2,4"),
-        ("SELECT seconds || ',' || max_bytes FROM memory LIMIT 1", "5.0e-09,364"),
-        ("SELECT function || ',' || file || ',' || line FROM locations WHERE stack_id = 3", "work,/tmp/a;b.py,12"),
-        ("SELECT group_concat(bytes) FROM (SELECT bytes FROM site_peaks ORDER BY site_id)", "300,50,64,0"),
-        ("SELECT name || ',' || kind FROM allocators WHERE allocator_id = 14", "mmap,ranged_allocator"),
-        ("SELECT sql FROM sqlite_schema WHERE name = 'stacks_parent'", "CREATE INDEX stacks_parent ON stacks(parent_id)"),
+        (
+            "SELECT count(*) || ',' || count(free_ts) || ',' || sum(size) FROM allocations",
+            "5,3,4510",
+        ),
+        (
+            "SELECT stack FROM stack_text WHERE stack_id = 3",
+            "<module>;work;work",
+        ),
+        (
+            "SELECT group_concat(depth || function, ' ') FROM (SELECT * FROM stack_frames WHERE stack_id = 3 ORDER BY depth)",
+            "1<module> 2work 3work",
+        ),
+        (
+            "SELECT process_id || ',' || stack_id FROM hotspots LIMIT 1",
+            "2,4",
+        ),
+        (
+            "SELECT seconds || ',' || max_bytes FROM memory LIMIT 1",
+            "5.0e-09,364",
+        ),
+        (
+            "SELECT function || ',' || file || ',' || line FROM locations WHERE stack_id = 3",
+            "work,/tmp/a;b.py,12",
+        ),
+        (
+            "SELECT group_concat(bytes) FROM (SELECT bytes FROM site_peaks ORDER BY site_id)",
+            "300,50,64,0",
+        ),
+        (
+            "SELECT name || ',' || kind FROM allocators WHERE allocator_id = 14",
+            "mmap,ranged_allocator",
+        ),
+        (
+            "SELECT sql FROM sqlite_schema WHERE name = 'stacks_parent'",
+            "CREATE INDEX stacks_parent ON stacks(parent_id)",
+        ),
     ] {
         let answer: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
         assert_eq!(answer, expected, "{sql}");

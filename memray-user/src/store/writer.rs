@@ -55,16 +55,21 @@ impl CaptureWriter {
             .execute(mark, [meta_key::FINISHED])
             .map_err(|source| self.write_error(source))?;
         // Only a convenience for walks from the root in SQL; where it finds no room the capture is whole without.
-        tolerate(connection.execute_batch("CREATE INDEX stacks_parent ON stacks(parent_id)"), &[
-            rusqlite::ErrorCode::DiskFull,
-        ])
+        tolerate(
+            connection.execute_batch("CREATE INDEX stacks_parent ON stacks(parent_id)"),
+            &[rusqlite::ErrorCode::DiskFull],
+        )
         .map_err(|source| self.write_error(source))?;
         self.leave_log().map_err(|source| self.write_error(source))
     }
 
     /// Removes the file and all that belongs to it: for a target that could not be started.
     pub fn discard(self) -> Result<(), StoreError> {
-        let Self { connection, path, file } = self;
+        let Self {
+            connection,
+            path,
+            file,
+        } = self;
         drop(connection);
         create::remove_capture(&file).map_err(|source| StoreError::Create { path, source })
     }
@@ -74,11 +79,14 @@ impl CaptureWriter {
     fn leave_log(&self) -> rusqlite::Result<()> {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
         self.connection.busy_timeout(FINISH_BUSY_TIMEOUT)?;
-        let checkpoint =
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let checkpoint = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         tolerate(checkpoint.map(drop), &[DatabaseBusy, DatabaseLocked])?;
         self.connection.busy_timeout(Duration::ZERO)?;
-        let mode = self.connection.query_row("PRAGMA journal_mode=DELETE", [], |row| row.get::<_, String>(0));
+        let mode = self
+            .connection
+            .query_row("PRAGMA journal_mode=DELETE", [], |row| row.get::<_, String>(0));
         tolerate(mode.map(drop), &[DatabaseBusy, DatabaseLocked])
     }
 
@@ -89,7 +97,13 @@ impl CaptureWriter {
 
 fn tolerate(result: rusqlite::Result<()>, codes: &[rusqlite::ErrorCode]) -> rusqlite::Result<()> {
     match result {
-        Err(error) if error.sqlite_error_code().is_some_and(|code| codes.contains(&code)) => Ok(()),
+        Err(error)
+            if error
+                .sqlite_error_code()
+                .is_some_and(|code| codes.contains(&code)) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }

@@ -14,11 +14,23 @@ const DAMAGED_HINT: &str = "copy the file again from where it was recorded, with
                             is one, or record again";
 
 fn error(message: String, hint: &str) -> CaptureError {
-    CaptureError { message, hint: Some(hint.to_owned()), source: None }
+    CaptureError {
+        message,
+        hint: Some(hint.to_owned()),
+        source: None,
+    }
 }
 
-fn caused(message: String, hint: &str, source: impl std::error::Error + Send + Sync + 'static) -> CaptureError {
-    CaptureError { message, hint: Some(hint.to_owned()), source: Some(Box::new(source)) }
+fn caused(
+    message: String,
+    hint: &str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> CaptureError {
+    CaptureError {
+        message,
+        hint: Some(hint.to_owned()),
+        source: Some(Box::new(source)),
+    }
 }
 
 pub(super) fn missing(path: &Path) -> CaptureError {
@@ -29,7 +41,10 @@ pub(super) fn missing(path: &Path) -> CaptureError {
 }
 
 pub(super) fn directory(path: &Path) -> CaptureError {
-    error(format!("`{}` is a directory, not a capture", path.display()), "name a capture file inside it")
+    error(
+        format!("`{}` is a directory, not a capture", path.display()),
+        "name a capture file inside it",
+    )
 }
 
 pub(super) fn not_regular(path: &Path) -> CaptureError {
@@ -51,16 +66,26 @@ pub(super) fn unreadable(path: &Path, source: std::io::Error) -> CaptureError {
         std::io::ErrorKind::PermissionDenied => "read it as its owner, or ask for permission to read it",
         _ => "look for a failing disk or a broken link in the path",
     };
-    caused(format!("cannot read the capture `{}`", path.display()), hint, source)
+    caused(
+        format!("cannot read the capture `{}`", path.display()),
+        hint,
+        source,
+    )
 }
 
 pub(super) fn foreign(path: &Path, kind: foreign::Kind) -> CaptureError {
-    error(format!("`{}` is not a capture: it is {}", path.display(), kind.name()), kind.hint())
+    error(
+        format!("`{}` is not a capture: it is {}", path.display(), kind.name()),
+        kind.hint(),
+    )
 }
 
 pub(super) fn other_database(path: &Path) -> CaptureError {
     error(
-        format!("`{}` is not a capture: it is an SQLite database of another program", path.display()),
+        format!(
+            "`{}` is not a capture: it is an SQLite database of another program",
+            path.display()
+        ),
         "name a file that `memray run` or `memray attach` has written",
     )
 }
@@ -78,32 +103,58 @@ pub(super) fn newer(path: &Path, version: i64) -> CaptureError {
 
 pub(super) fn invalid_version(path: &Path, version: i64) -> CaptureError {
     error(
-        format!("the capture `{}` is damaged: its schema version is `{version}`", path.display()),
+        format!(
+            "the capture `{}` is damaged: its schema version is `{version}`",
+            path.display()
+        ),
         DAMAGED_HINT,
     )
 }
 
 pub(super) fn altered_table(path: &Path, table: &str) -> CaptureError {
     error(
-        format!("the capture `{}` is damaged: `{table}` is not the table that memray makes", path.display()),
+        format!(
+            "the capture `{}` is damaged: `{table}` is not the table that memray makes",
+            path.display()
+        ),
         DAMAGED_HINT,
     )
 }
 
 pub(super) fn cut_off(path: &Path, bytes: u64, expected_bytes: u64) -> CaptureError {
     error(
-        format!("the capture `{}` is cut off: it has {bytes} of {expected_bytes} bytes", path.display()),
+        format!(
+            "the capture `{}` is cut off: it has {bytes} of {expected_bytes} bytes",
+            path.display()
+        ),
+        DAMAGED_HINT,
+    )
+}
+
+pub(super) fn fragment(path: &Path, bytes: usize) -> CaptureError {
+    error(
+        format!(
+            "the capture `{}` is cut off: it has {bytes} bytes",
+            path.display()
+        ),
         DAMAGED_HINT,
     )
 }
 
 pub(super) fn damaged(path: &Path, damage: Damage) -> CaptureError {
-    caused(format!("the capture `{}` is damaged", path.display()), DAMAGED_HINT, damage)
+    caused(
+        format!("the capture `{}` is damaged", path.display()),
+        DAMAGED_HINT,
+        damage,
+    )
 }
 
 pub(super) fn unordered(path: &Path, table: &str, row: i64) -> CaptureError {
     error(
-        format!("the capture `{}` is damaged: table `{table}` is out of order at row {row}", path.display()),
+        format!(
+            "the capture `{}` is damaged: table `{table}` is out of order at row {row}",
+            path.display()
+        ),
         DAMAGED_HINT,
     )
 }
@@ -122,7 +173,10 @@ pub(super) fn rows_missing(path: &Path, threshold: u64) -> CaptureError {
 /// The recorder was killed, and what completes the file lies beside it in a form that only a writer can take up.
 pub(super) fn needs_recovery(path: &Path, source: rusqlite::Error) -> CaptureError {
     caused(
-        format!("the capture `{}` was left unfinished and cannot be completed from here", path.display()),
+        format!(
+            "the capture `{}` was left unfinished and cannot be completed from here",
+            path.display()
+        ),
         "read it once as a user who may write to it and to its directory, or copy it together with the `-wal` or \
          `-journal` file beside it to a directory of your own",
         source,
@@ -149,5 +203,8 @@ pub(super) fn query(path: &Path, source: rusqlite::Error) -> CaptureError {
 
 /// Whether a writer could take up what a killed recorder left, where a reader could not.
 pub(super) fn asks_for_recovery(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+    )
 }

@@ -39,7 +39,11 @@ impl Kind {
             _ if start.contains(&0) => Self::Unknown,
             Some(b'<') => Self::Html,
             Some(b'{' | b'[') => Self::Json,
-            Some(_) if start.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace()) => {
+            Some(_)
+                if start
+                    .iter()
+                    .all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace()) =>
+            {
                 Self::Text
             }
             _ => Self::Unknown,
@@ -64,7 +68,9 @@ impl Kind {
 
     pub(super) const fn hint(self) -> &'static str {
         match self {
-            Self::MemrayCapture | Self::Lz4 => "read it with the memray that wrote it, or record again with this one",
+            Self::MemrayCapture | Self::Lz4 => {
+                "read it with the memray that wrote it, or record again with this one"
+            }
             Self::Gzip | Self::Zstandard | Self::Xz | Self::Zip => "unpack it first",
             _ => "name a file that `memray run` or `memray attach` has written",
         }

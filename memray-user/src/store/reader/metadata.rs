@@ -13,11 +13,18 @@ pub(super) fn assemble(
     states: Vec<StateRow>,
 ) -> CaptureMetadata {
     entries.sort();
-    let value = |key: &str| entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+    let value = |key: &str| {
+        entries
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.clone())
+    };
     let number = |key: &str| value(key).and_then(|text| text.parse().ok());
     let of_first_process = || processes.first().map(|process| process.command_line.clone());
     CaptureMetadata {
-        command_line: value(meta_key::COMMAND_LINE).or_else(of_first_process).unwrap_or_default(),
+        command_line: value(meta_key::COMMAND_LINE)
+            .or_else(of_first_process)
+            .unwrap_or_default(),
         started_at_ms: number(meta_key::STARTED_AT_MS).unwrap_or_default(),
         ended_at_ms: number(meta_key::ENDED_AT_MS),
         finished: value(meta_key::FINISHED).is_some_and(|finished| finished == "1"),

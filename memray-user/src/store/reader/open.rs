@@ -24,11 +24,14 @@ use crate::{
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Of a database, whose first page is written whole. SQLite takes a shorter file for an empty database.
+const SMALLEST_PAGE_BYTES: u64 = 512;
+
 /// A connection inside a read transaction, to a file that is a capture of a version that can be read.
 pub(super) fn open(path: &Path) -> Result<Connection, CaptureError> {
     let file = locate(path)?;
     let connection = connect(&file).map_err(|error| describe(path, &file, error))?;
-    identify(&connection, path)?;
+    identify(&connection, path, &file)?;
     Ok(connection)
 }
 
@@ -52,10 +55,11 @@ fn locate(path: &Path) -> Result<std::path::PathBuf, CaptureError> {
     if !metadata.is_file() {
         return Err(failure::not_regular(path));
     }
-    if metadata.len() == 0 {
-        return Err(failure::empty(path));
+    match metadata.len() {
+        0 => Err(failure::empty(path)),
+        1..SMALLEST_PAGE_BYTES => Err(describe_fragment(path, &file)),
+        _ => Ok(file),
     }
-    Ok(file)
 }
 
 /// What a killed recorder left is taken up by a short writing connection, where that is allowed. A log that
@@ -82,7 +86,8 @@ enum Access {
 }
 
 fn connect_as(file: &Path, access: Access) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri(file, access), flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
@@ -132,7 +137,7 @@ fn has_content(file: &Path, suffix: &str) -> bool {
 }
 
 /// Whether the file is a capture, and of a version that can be read.
-fn identify(connection: &Connection, path: &Path) -> Result<(), CaptureError> {
+fn identify(connection: &Connection, path: &Path, file: &Path) -> Result<(), CaptureError> {
     let number = |pragma: &str| {
         connection
             .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
@@ -145,6 +150,14 @@ fn identify(connection: &Connection, path: &Path) -> Result<(), CaptureError> {
         version if version > i64::from(SCHEMA_VERSION) => return Err(failure::newer(path, version)),
         version if version < 1 => return Err(failure::invalid_version(path, version)),
         _ => {}
+    }
+    // SQLite reads the missing end of a last page as zeros.
+    let page_size = u64::try_from(number("page_size")?).unwrap_or(SMALLEST_PAGE_BYTES);
+    let bytes = fs::metadata(file)
+        .map_err(|error| failure::unreadable(path, error))?
+        .len();
+    if !bytes.is_multiple_of(page_size) {
+        return Err(failure::cut_off(path, bytes, bytes.next_multiple_of(page_size)));
     }
     for table in TABLE_NAMES {
         check_table(connection, path, table)?;
@@ -182,6 +195,14 @@ fn describe(path: &Path, file: &Path, error: rusqlite::Error) -> CaptureError {
             }
         }
         _ => failure::query(path, error),
+    }
+}
+
+fn describe_fragment(path: &Path, file: &Path) -> CaptureError {
+    match first_bytes(file, SMALLEST_PAGE_BYTES) {
+        Ok(start) if start.starts_with(b"SQLite format 3\0") => failure::fragment(path, start.len()),
+        Ok(start) => failure::foreign(path, foreign::Kind::of(&start)),
+        Err(error) => failure::unreadable(path, error),
     }
 }
 

@@ -3,10 +3,43 @@
 use rustc_hash::FxHashMap;
 
 use super::{CaptureReader, failure};
-use crate::model::{Allocator, CaptureError, FreedRow, SiteFigures, SiteRow, StackId, ThreadId, View};
+use crate::{
+    model::{Allocator, CaptureError, FreedRow, SiteFigures, SiteRow, StackId, ThreadId, View},
+    store::tables::{Damage, Fields, Table},
+};
 
 /// The threshold of temporary allocations whose totals every capture has: memray's default.
 pub(super) const COUNTED_THRESHOLD: u64 = 1;
+
+/// Of an allocation that has ended, what a threshold asks for: ten million of them are read at a time.
+struct Ended {
+    stack_id: StackId,
+    thread_id: ThreadId,
+    allocator: Allocator,
+    size: u64,
+    allocations_between: u64,
+}
+
+impl Table for Ended {
+    const NAME: &'static str = FreedRow::NAME;
+    const COLUMNS: &'static [&'static str] = &[
+        "stack_id",
+        "thread_id",
+        "allocator_id",
+        "size",
+        "allocations_between",
+    ];
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
+        Ok(Self {
+            stack_id: fields.id()?,
+            thread_id: fields.id()?,
+            allocator: fields.allocator()?,
+            size: fields.integer()?,
+            allocations_between: fields.integer()?,
+        })
+    }
+}
 
 impl CaptureReader {
     pub(super) fn sites_from_totals(&self, view: View) -> Result<Vec<SiteFigures>, CaptureError> {
@@ -56,17 +89,17 @@ impl CaptureReader {
             Ok(())
         })?;
         let mut row_count: u64 = 0;
-        self.scan(|freed: FreedRow, fields| {
+        self.scan(|ended: Ended, fields| {
             row_count += 1;
-            if freed.allocations_between > threshold {
+            if ended.allocations_between > threshold {
                 return Ok(());
             }
-            let key = (freed.stack_id, freed.thread_id, freed.allocator);
+            let key = (ended.stack_id, ended.thread_id, ended.allocator);
             let Some(site) = index_of_site.get(&key).and_then(|index| figures.get_mut(*index)) else {
-                return Err(fields.damage_in("stack_id", freed.stack_id.to_string()));
+                return Err(fields.damage_in("stack_id", ended.stack_id.to_string()));
             };
             site.count = site.count.saturating_add(1);
-            site.bytes = site.bytes.saturating_add(freed.size);
+            site.bytes = site.bytes.saturating_add(ended.size);
             Ok(())
         })?;
         if row_count < freed_count {

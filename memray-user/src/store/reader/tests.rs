@@ -50,15 +50,30 @@ fn every_field_comes_back() {
     assert_eq!(metadata.started_at_ms, 1_700_000_000_123);
     assert_eq!(metadata.ended_at_ms, None);
     assert!(metadata.finished);
-    assert_eq!((&*metadata.memray_version, &*metadata.kernel_release), ("0.1.0", "6.1.0"));
+    assert_eq!(
+        (&*metadata.memray_version, &*metadata.kernel_release),
+        ("0.1.0", "6.1.0")
+    );
     let keys: Vec<&str> = metadata.entries.iter().map(|(key, _)| &**key).collect();
-    assert_eq!(keys, ["finished", "kernel_release", "memray_version", "schema_version", "started_at_ms"]);
+    assert_eq!(
+        keys,
+        [
+            "finished",
+            "kernel_release",
+            "memray_version",
+            "schema_version",
+            "started_at_ms"
+        ]
+    );
     assert_eq!(reader.frames().unwrap(), batch.frames);
     assert_eq!(reader.stacks().unwrap(), batch.stacks);
     assert_eq!(reader.rows::<crate::model::SiteRow>().unwrap(), batch.sites);
     assert_eq!(reader.rows::<crate::model::FreedRow>().unwrap(), batch.freed);
     assert_eq!(reader.rows::<crate::model::LiveRow>().unwrap(), batch.live_added);
-    assert_eq!(reader.rows::<crate::model::SiteTimelineRow>().unwrap(), batch.site_timeline);
+    assert_eq!(
+        reader.rows::<crate::model::SiteTimelineRow>().unwrap(),
+        batch.site_timeline
+    );
     assert_eq!(reader.timeline().unwrap(), [batch.timeline[1], batch.timeline[0]]);
     assert_eq!(reader.size_histogram().unwrap(), batch.histogram);
     assert_eq!(reader.losses().unwrap(), batch.losses);
@@ -68,9 +83,21 @@ fn every_field_comes_back() {
 fn meta_gives_the_command_line_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("capture.db");
-    let meta = [("command_line", "python3 -m app"), ("ended_at_ms", "17"), ("started_at_ms", "soon")];
-    let meta = meta.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-    write_capture(&path, &[Batch { meta, ..Batch::default() }]);
+    let meta = [
+        ("command_line", "python3 -m app"),
+        ("ended_at_ms", "17"),
+        ("started_at_ms", "soon"),
+    ];
+    let meta = meta
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec();
+    write_capture(
+        &path,
+        &[Batch {
+            meta,
+            ..Batch::default()
+        }],
+    );
     let metadata = CaptureReader::open(&path).unwrap().metadata().unwrap();
     assert_eq!(metadata.command_line, "python3 -m app");
     assert_eq!((metadata.started_at_ms, metadata.ended_at_ms), (0, Some(17)));
@@ -89,7 +116,13 @@ fn losses_come_by_weight_and_without_zeros() {
         loss(None, "x", "lost", 0),
         loss(None, "w", "lost", 1),
     ];
-    write_capture(&path, &[Batch { losses, ..Batch::default() }]);
+    write_capture(
+        &path,
+        &[Batch {
+            losses,
+            ..Batch::default()
+        }],
+    );
     let losses = CaptureReader::open(&path).unwrap().losses().unwrap();
     let reasons: Vec<&str> = losses.iter().map(|loss| &*loss.reason).collect();
     assert_eq!(reasons, ["w", "y", "z", "c", "b", "b"]);
@@ -130,10 +163,20 @@ fn peak_is_that_of_each_process() {
 fn temporary_allocations_of_any_threshold() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("capture.db");
-    let rows: Vec<_> = [0, 0, 1, 2, 5].iter().map(|between| freed(1, 1, 1, 10, *between)).collect();
+    let rows: Vec<_> = [0, 0, 1, 2, 5]
+        .iter()
+        .map(|between| freed(1, 1, 1, 10, *between))
+        .collect();
     let mut totals = site(1, 1, 1, [6, 60], [1, 10], [0, 0], 0);
     (totals.temp_count, totals.temp_bytes) = (3, 30);
-    write_capture(&path, &[Batch { sites: vec![totals], freed: rows, ..Batch::default() }]);
+    write_capture(
+        &path,
+        &[Batch {
+            sites: vec![totals],
+            freed: rows,
+            ..Batch::default()
+        }],
+    );
     let reader = CaptureReader::open(&path).unwrap();
     for (threshold, count) in [(0, 2), (1, 3), (2, 4), (4, 4), (5, 5), (u64::MAX, 5)] {
         let sites: Vec<SiteFigures> = reader.sites(View::Temporary { threshold }).unwrap();
@@ -149,11 +192,23 @@ fn thresholds_need_all_rows() {
     let path = directory.path().join("capture.db");
     let mut totals = site(1, 1, 1, [6, 60], [1, 10], [0, 0], 0);
     (totals.temp_count, totals.temp_bytes) = (3, 30);
-    write_capture(&path, &[Batch { sites: vec![totals], ..Batch::default() }]);
+    write_capture(
+        &path,
+        &[Batch {
+            sites: vec![totals],
+            ..Batch::default()
+        }],
+    );
     let reader = CaptureReader::open(&path).unwrap();
-    assert_eq!(reader.sites(View::Temporary { threshold: 1 }).unwrap()[0].count, 3);
+    assert_eq!(
+        reader.sites(View::Temporary { threshold: 1 }).unwrap()[0].count,
+        3
+    );
     let error = reader.sites(View::Temporary { threshold: 2 }).unwrap_err();
-    assert!(error.message.contains("does not hold every allocation"), "{error}");
+    assert!(
+        error.message.contains("does not hold every allocation"),
+        "{error}"
+    );
     assert!(error.hint.unwrap().contains("--aggregate"));
 }
 

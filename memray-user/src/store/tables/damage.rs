@@ -21,7 +21,11 @@ pub(super) fn describe(value: ValueRef<'_>) -> String {
         ValueRef::Real(value) => value.to_string(),
         ValueRef::Text(bytes) => {
             let start = &bytes[..bytes.len().min(4 * SHOWN_CHARACTERS)];
-            String::from_utf8_lossy(start).chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect()
+            String::from_utf8_lossy(start)
+                .chars()
+                .take(SHOWN_CHARACTERS)
+                .flat_map(char::escape_debug)
+                .collect()
         }
         ValueRef::Blob(bytes) => format!("{} bytes", bytes.len()),
     }

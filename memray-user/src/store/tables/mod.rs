@@ -8,26 +8,33 @@ mod rows;
 
 use rusqlite::{Row, Statement, types::ValueRef};
 
-pub(super) use self::damage::Damage;
-pub(super) use self::rows::{allocator_kind_name, loss_rank};
+pub(super) use self::{
+    damage::Damage,
+    rows::{allocator_kind_name, loss_rank},
+};
 use crate::model::{
-    Allocator, FrameRow, FreedRow, LossRow, ProcessRow, SiteRow, SizeHistogramRow, StackRow, StateRow, ThreadRow,
-    TimelineRow,
+    Allocator, FrameRow, FreedRow, LossRow, ProcessRow, SiteRow, SizeHistogramRow, StackRow, StateRow,
+    ThreadRow, TimelineRow,
 };
 
 /// Bytes of a text that the reader keeps; names are shorter by far, and a longer one is cut with an ellipsis.
 pub(super) const MAX_TEXT_BYTES: usize = 1 << 20;
 
-/// A row struct and its table.
+/// What can be read from the columns of a table.
 pub(super) trait Table: Sized {
     const NAME: &'static str;
-    /// In the order of both `schema.sql` and the struct.
+    /// In the order in which they are read; for a row struct all columns, in the order of `schema.sql`.
     const COLUMNS: &'static [&'static str];
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, Damage>;
+}
+
+/// A row struct, which has all columns of its table.
+pub(super) trait Stored: Table {
     /// Whether a row replaces that of the same key.
-    const REPLACES: bool = false;
+    const REPLACES: bool;
 
     fn bind(&self, parameters: &mut Parameters<'_, '_>) -> rusqlite::Result<()>;
-    fn read(fields: &mut Fields<'_>) -> Result<Self, Damage>;
 }
 
 /// All tables that the reader reads; the others are for SQL.
@@ -75,7 +82,8 @@ impl<'statement, 'connection> Parameters<'statement, 'connection> {
     }
 
     pub(super) fn null(&mut self) -> rusqlite::Result<()> {
-        self.statement.raw_bind_parameter(self.next, rusqlite::types::Null)?;
+        self.statement
+            .raw_bind_parameter(self.next, rusqlite::types::Null)?;
         self.next += 1;
         Ok(())
     }
@@ -101,7 +109,12 @@ pub(super) struct Fields<'row> {
 
 impl<'row> Fields<'row> {
     pub(super) fn new<T: Table>(row: &'row Row<'row>) -> Self {
-        Self { row, table: T::NAME, columns: T::COLUMNS, next: 0 }
+        Self {
+            row,
+            table: T::NAME,
+            columns: T::COLUMNS,
+            next: 0,
+        }
     }
 
     pub(super) fn integer(&mut self) -> Result<u64, Damage> {
@@ -109,8 +122,12 @@ impl<'row> Fields<'row> {
     }
 
     pub(super) fn optional(&mut self) -> Result<Option<u64>, Damage> {
-        let Some(value) = self.optional_signed()? else { return Ok(None) };
-        u64::try_from(value).map(Some).map_err(|_negative| self.damage(value.to_string()))
+        let Some(value) = self.optional_signed()? else {
+            return Ok(None);
+        };
+        u64::try_from(value)
+            .map(Some)
+            .map_err(|_negative| self.damage(value.to_string()))
     }
 
     pub(super) fn optional_signed(&mut self) -> Result<Option<i64>, Damage> {
@@ -133,7 +150,9 @@ impl<'row> Fields<'row> {
     }
 
     pub(super) fn optional_id(&mut self) -> Result<Option<u32>, Damage> {
-        let Some(value) = self.optional()? else { return Ok(None) };
+        let Some(value) = self.optional()? else {
+            return Ok(None);
+        };
         match u32::try_from(value) {
             Ok(id) if id > 0 => Ok(Some(id)),
             _ => Err(self.damage(value.to_string())),
@@ -158,19 +177,33 @@ impl<'row> Fields<'row> {
 
     /// That the column read last holds something that it must not hold.
     pub(super) fn damage(&self, found: String) -> Damage {
-        let column = self.next.checked_sub(1).and_then(|index| self.columns.get(index)).copied();
+        let column = self
+            .next
+            .checked_sub(1)
+            .and_then(|index| self.columns.get(index))
+            .copied();
         let row = self.row.get(0).unwrap_or_default();
-        Damage { table: self.table, row, column: column.unwrap_or("rowid"), found }
+        Damage {
+            table: self.table,
+            row,
+            column: column.unwrap_or("rowid"),
+            found,
+        }
     }
 
     /// That another column holds something that it must not hold.
     pub(super) fn damage_in(&self, column: &'static str, found: String) -> Damage {
-        Damage { column, ..self.damage(found) }
+        Damage {
+            column,
+            ..self.damage(found)
+        }
     }
 
     fn advance(&mut self) -> Result<ValueRef<'row>, Damage> {
         self.next += 1;
-        self.row.get_ref(self.next).map_err(|error| self.damage(error.to_string()))
+        self.row
+            .get_ref(self.next)
+            .map_err(|error| self.damage(error.to_string()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The columns of each row struct.
 
-use super::{Damage, Fields, Parameters, Table};
+use super::{Damage, Fields, Parameters, Stored, Table};
 use crate::model::{
     AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow, SiteRow, SiteTimelineRow,
     SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
@@ -18,25 +18,31 @@ pub(in crate::store) const fn allocator_kind_name(kind: AllocatorKind) -> &'stat
 
 /// Place of a `losses.kind` among the others: what changes figures most comes first, what is unknown last.
 pub(in crate::store) fn loss_rank(kind: &str) -> usize {
-    ["lost", "degraded", "neutral"].iter().position(|known| *known == kind).unwrap_or(usize::MAX)
+    ["lost", "degraded", "neutral"]
+        .iter()
+        .position(|known| *known == kind)
+        .unwrap_or(usize::MAX)
 }
 
-/// Implements [`Table`] from the fields of a struct in their order, each with how it is bound and read; the
+/// Implements [`Table`] and [`Stored`] from the fields of a struct in their order, each with how it is bound and read; the
 /// column has the field's name but for `allocator`.
 macro_rules! table {
     ($row:ident, $name:literal, replaces: $replaces:literal, { $($field:ident: $kind:ident),+ $(,)? }) => {
         impl Table for $row {
             const NAME: &'static str = $name;
             const COLUMNS: &'static [&'static str] = &[$(column!($field)),+];
+
+            fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
+                Ok(Self { $($field: read!($kind, fields)),+ })
+            }
+        }
+
+        impl Stored for $row {
             const REPLACES: bool = $replaces;
 
             fn bind(&self, parameters: &mut Parameters<'_, '_>) -> rusqlite::Result<()> {
                 $(bind!($kind, parameters, self.$field);)+
                 Ok(())
-            }
-
-            fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
-                Ok(Self { $($field: read!($kind, fields)),+ })
             }
         }
     };
@@ -91,8 +97,12 @@ macro_rules! read {
 }
 
 fn exit_status(fields: &mut Fields<'_>) -> Result<Option<i32>, Damage> {
-    let Some(value) = fields.optional_signed()? else { return Ok(None) };
-    i32::try_from(value).map(Some).map_err(|_too_large| fields.damage(value.to_string()))
+    let Some(value) = fields.optional_signed()? else {
+        return Ok(None);
+    };
+    i32::try_from(value)
+        .map(Some)
+        .map_err(|_too_large| fields.damage(value.to_string()))
 }
 
 fn frame_kind(fields: &mut Fields<'_>) -> Result<FrameKind, Damage> {
@@ -237,14 +247,17 @@ table!(LossRow, "losses", replaces: false, {
 impl Table for (String, String) {
     const NAME: &'static str = "meta";
     const COLUMNS: &'static [&'static str] = &["key", "value"];
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
+        Ok((fields.text()?, fields.text()?))
+    }
+}
+
+impl Stored for (String, String) {
     const REPLACES: bool = true;
 
     fn bind(&self, parameters: &mut Parameters<'_, '_>) -> rusqlite::Result<()> {
         parameters.text(&self.0)?;
         parameters.text(&self.1)
-    }
-
-    fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
-        Ok((fields.text()?, fields.text()?))
     }
 }

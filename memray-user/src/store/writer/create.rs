@@ -47,19 +47,28 @@ impl CaptureWriter {
         owner: Option<(u32, u32)>,
         vfs: Option<&str>,
     ) -> Result<Self, StoreError> {
-        let create_error = |source| StoreError::Create { path: path.to_owned(), source };
+        let create_error = |source| StoreError::Create {
+            path: path.to_owned(),
+            source,
+        };
         let file = resolve_directory(path).map_err(create_error)?;
         if overwrite == Overwrite::Replace {
             remove_existing(path, &file)?;
         }
         let created = create_file(&file, owner).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => StoreError::Exists { path: path.to_owned() },
+            io::ErrorKind::AlreadyExists => StoreError::Exists {
+                path: path.to_owned(),
+            },
             _ => create_error(source),
         })?;
         // Before SQLite opens the file: closing any descriptor of it drops all locks that this process has on it.
         drop(created);
         match set_up(&file, vfs) {
-            Ok(connection) => Ok(Self { connection, path: path.to_owned(), file }),
+            Ok(connection) => Ok(Self {
+                connection,
+                path: path.to_owned(),
+                file,
+            }),
             Err(source) => {
                 // The first error is the one to tell.
                 remove_capture(&file).unwrap_or_default();
@@ -95,11 +104,23 @@ fn resolve_directory(path: &Path) -> io::Result<PathBuf> {
 fn remove_existing(path: &Path, file: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(file) {
         Ok(metadata) if metadata.is_file() || metadata.is_symlink() => {}
-        Ok(_other) => return Err(StoreError::NotRegular { path: path.to_owned() }),
+        Ok(_other) => {
+            return Err(StoreError::NotRegular {
+                path: path.to_owned(),
+            });
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(StoreError::Create { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(StoreError::Create {
+                path: path.to_owned(),
+                source,
+            });
+        }
     }
-    remove_capture(file).map_err(|source| StoreError::Create { path: path.to_owned(), source })
+    remove_capture(file).map_err(|source| StoreError::Create {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// An empty file of our own. What SQLite left beside an earlier one of this name would be taken for its log.
@@ -137,9 +158,8 @@ fn remove_if_there(file: &Path) -> io::Result<()> {
 }
 
 fn set_up(file: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = match vfs {
         Some(vfs) => Connection::open_with_flags_and_vfs(file, flags, vfs)?,
         None => Connection::open_with_flags(file, flags)?,
@@ -177,7 +197,9 @@ fn set_up_schema(connection: &mut Connection) -> rusqlite::Result<()> {
 /// A write-ahead log needs shared memory, which network and 9p file systems lack. There the rollback journal
 /// stays: as safe against SIGKILL, but a reader and a commit wait for each other.
 fn enable_log(connection: &Connection) -> rusqlite::Result<()> {
-    let Err(error) = set_pragma(connection, "journal_mode", "WAL") else { return Ok(()) };
+    let Err(error) = set_pragma(connection, "journal_mode", "WAL") else {
+        return Ok(());
+    };
     if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
         return Err(error);
     }

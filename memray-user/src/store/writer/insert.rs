@@ -6,7 +6,7 @@ use rusqlite::{Connection, Transaction};
 
 use crate::{
     model::{AllocationId, Batch, LossRow},
-    store::tables::{Parameters, Table},
+    store::tables::{Parameters, Stored},
 };
 
 /// Rows of one INSERT. From 32 on the cost of a row no longer falls; 32 of the widest table are 480 parameters,
@@ -33,7 +33,7 @@ pub(super) fn write_batch(connection: &mut Connection, batch: &Batch) -> rusqlit
     transaction.commit()
 }
 
-fn insert<T: Table>(transaction: &Transaction<'_>, rows: &[T]) -> rusqlite::Result<()> {
+fn insert<T: Stored>(transaction: &Transaction<'_>, rows: &[T]) -> rusqlite::Result<()> {
     let (groups, rest) = rows.as_chunks::<ROWS_PER_STATEMENT>();
     if !groups.is_empty() {
         let mut statement = transaction.prepare_cached(&insert_sql::<T>(ROWS_PER_STATEMENT))?;
@@ -50,7 +50,7 @@ fn insert<T: Table>(transaction: &Transaction<'_>, rows: &[T]) -> rusqlite::Resu
     Ok(())
 }
 
-fn execute<T: Table>(statement: &mut rusqlite::Statement<'_>, rows: &[T]) -> rusqlite::Result<()> {
+fn execute<T: Stored>(statement: &mut rusqlite::Statement<'_>, rows: &[T]) -> rusqlite::Result<()> {
     let mut parameters = Parameters::new(statement);
     for row in rows {
         row.bind(&mut parameters)?;
@@ -59,8 +59,12 @@ fn execute<T: Table>(statement: &mut rusqlite::Statement<'_>, rows: &[T]) -> rus
     Ok(())
 }
 
-fn insert_sql<T: Table>(rows: usize) -> String {
-    let verb = if T::REPLACES { "INSERT OR REPLACE" } else { "INSERT" };
+fn insert_sql<T: Stored>(rows: usize) -> String {
+    let verb = if T::REPLACES {
+        "INSERT OR REPLACE"
+    } else {
+        "INSERT"
+    };
     let columns = T::COLUMNS.join(", ");
     let values = format!("({})", vec!["?"; T::COLUMNS.len()].join(","));
     let mut sql = format!("{verb} INTO {}({columns}) VALUES {values}", T::NAME);

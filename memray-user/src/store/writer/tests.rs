@@ -36,7 +36,10 @@ fn names_in(directory: &Path) -> Vec<String> {
 }
 
 fn number(path: &Path, sql: &str) -> i64 {
-    Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+    Connection::open(path)
+        .unwrap()
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap()
 }
 
 #[test]
@@ -54,7 +57,11 @@ fn replacing_removes_what_lies_beside_the_old_file() {
     let place = place();
     write_capture(&place.capture, &[sample_batch()]);
     for suffix in ["-wal", "-shm", "-journal"] {
-        fs::write(place.directory.path().join(format!("capture.db{suffix}")), "stale").unwrap();
+        fs::write(
+            place.directory.path().join(format!("capture.db{suffix}")),
+            "stale",
+        )
+        .unwrap();
     }
     let writer = CaptureWriter::create(&place.capture, Overwrite::Replace, None).unwrap();
     writer.finish().unwrap();
@@ -70,7 +77,10 @@ fn link_is_replaced_and_not_followed() {
     symlink(&target, &place.capture).unwrap();
     let refused = CaptureWriter::create(&place.capture, Overwrite::Refuse, None).unwrap_err();
     assert!(matches!(refused, StoreError::Exists { .. }), "{refused:?}");
-    CaptureWriter::create(&place.capture, Overwrite::Replace, None).unwrap().finish().unwrap();
+    CaptureWriter::create(&place.capture, Overwrite::Replace, None)
+        .unwrap()
+        .finish()
+        .unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"mine");
     assert!(!fs::symlink_metadata(&place.capture).unwrap().is_symlink());
 }
@@ -93,19 +103,56 @@ fn what_cannot_be_created_says_why_and_leaves_nothing() {
     fs::create_dir(directory.join("directory")).unwrap();
     let long_name = "x".repeat(300);
     for (path, overwrite, message, cause) in [
-        ("none/capture.db", Overwrite::Refuse, "cannot create the capture", "No such file or directory"),
-        ("file/capture.db", Overwrite::Replace, "cannot create the capture", "Not a directory"),
-        ("directory", Overwrite::Replace, "is not a regular file and is not replaced", ""),
+        (
+            "none/capture.db",
+            Overwrite::Refuse,
+            "cannot create the capture",
+            "No such file or directory",
+        ),
+        (
+            "file/capture.db",
+            Overwrite::Replace,
+            "cannot create the capture",
+            "Not a directory",
+        ),
+        (
+            "directory",
+            Overwrite::Replace,
+            "is not a regular file and is not replaced",
+            "",
+        ),
         ("directory", Overwrite::Refuse, "exists already", ""),
-        ("directory/..", Overwrite::Replace, "cannot create the capture", "is a directory"),
-        (&long_name, Overwrite::Refuse, "cannot create the capture", "File name too long"),
-        ("/dev/null", Overwrite::Replace, "is not a regular file and is not replaced", ""),
-        ("/proc/self/capture.db", Overwrite::Refuse, "cannot create the capture", ""),
+        (
+            "directory/..",
+            Overwrite::Replace,
+            "cannot create the capture",
+            "is a directory",
+        ),
+        (
+            &long_name,
+            Overwrite::Refuse,
+            "cannot create the capture",
+            "File name too long",
+        ),
+        (
+            "/dev/null",
+            Overwrite::Replace,
+            "is not a regular file and is not replaced",
+            "",
+        ),
+        (
+            "/proc/self/capture.db",
+            Overwrite::Refuse,
+            "cannot create the capture",
+            "",
+        ),
     ] {
         let path = directory.join(path);
         let error = CaptureWriter::create(&path, overwrite, None).unwrap_err();
         assert!(error.to_string().contains(message), "{path:?}: {error}");
-        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let source = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         assert!(source.contains(cause), "{path:?}: {source}");
         assert!(error.hint().is_some(), "{path:?}: {error}");
     }
@@ -117,10 +164,17 @@ fn file_and_what_lies_beside_it_belong_to_the_owner() {
     let place = place();
     let mine = fs::metadata(place.directory.path()).unwrap();
     // Only root can give files away; anybody can keep them.
-    let owner = if mine.uid() == 0 { (12_345, 54_321) } else { (mine.uid(), mine.gid()) };
+    let owner = if mine.uid() == 0 {
+        (12_345, 54_321)
+    } else {
+        (mine.uid(), mine.gid())
+    };
     let mut writer = CaptureWriter::create(&place.capture, Overwrite::Refuse, Some(owner)).unwrap();
     writer.write(&sample_batch()).unwrap();
-    assert_eq!(names_in(place.directory.path()), ["capture.db", "capture.db-shm", "capture.db-wal"]);
+    assert_eq!(
+        names_in(place.directory.path()),
+        ["capture.db", "capture.db-shm", "capture.db-wal"]
+    );
     for entry in fs::read_dir(place.directory.path()).unwrap() {
         let entry = entry.unwrap();
         let metadata = entry.metadata().unwrap();
@@ -145,9 +199,15 @@ fn finished_capture_is_one_file_without_log() {
     let place = place();
     write_capture(&place.capture, &[sample_batch()]);
     assert_eq!(names_in(place.directory.path()), ["capture.db"]);
-    assert_eq!(fs::read(&place.capture).unwrap()[18..20], [1, 1], "journal_mode is DELETE");
+    assert_eq!(
+        fs::read(&place.capture).unwrap()[18..20],
+        [1, 1],
+        "journal_mode is DELETE"
+    );
     let connection = Connection::open(&place.capture).unwrap();
-    let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    let sound: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(sound, "ok");
 }
 
@@ -158,9 +218,18 @@ fn finish_beside_an_open_reader_keeps_all_and_marks_it() {
     writer.write(&sample_batch()).unwrap();
     let reader = CaptureReader::open(&place.capture).unwrap();
     writer.finish().unwrap();
-    assert!(!reader.metadata().unwrap().finished, "a reader stays at its moment");
+    assert!(
+        !reader.metadata().unwrap().finished,
+        "a reader stays at its moment"
+    );
     drop(reader);
-    assert!(CaptureReader::open(&place.capture).unwrap().metadata().unwrap().finished);
+    assert!(
+        CaptureReader::open(&place.capture)
+            .unwrap()
+            .metadata()
+            .unwrap()
+            .finished
+    );
 }
 
 #[test]
@@ -185,19 +254,31 @@ fn later_batches_replace_rows_of_the_same_key() {
     };
     let first = Batch {
         processes: vec![process(1)],
-        sites: vec![site(1, 1, 1, [1, 1], [1, 1], [1, 1], 0), site(2, 1, 1, [5, 5], [5, 5], [5, 5], 0)],
+        sites: vec![
+            site(1, 1, 1, [1, 1], [1, 1], [1, 1], 0),
+            site(2, 1, 1, [5, 5], [5, 5], [5, 5], 0),
+        ],
         histogram: vec![histogram(8, 1), histogram(9, 1)],
-        losses: vec![loss(None, "ring_full", "lost", 1), loss(Some(1), "ring_full", "lost", 2)],
+        losses: vec![
+            loss(None, "ring_full", "lost", 1),
+            loss(Some(1), "ring_full", "lost", 2),
+        ],
         states: vec![state(1, 1)],
         meta: vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), "1".to_owned())],
         ..Batch::default()
     };
-    let ended = crate::model::ProcessRow { exit_status: Some(139), ..process(1) };
+    let ended = crate::model::ProcessRow {
+        exit_status: Some(139),
+        ..process(1)
+    };
     let second = Batch {
         processes: vec![ended.clone()],
         sites: vec![site(1, 1, 1, [2, 2], [2, 2], [2, 2], 1)],
         histogram: vec![histogram(8, 10)],
-        losses: vec![loss(None, "ring_full", "lost", 7), loss(Some(1), "ring_full", "lost", 8)],
+        losses: vec![
+            loss(None, "ring_full", "lost", 7),
+            loss(Some(1), "ring_full", "lost", 8),
+        ],
         states: vec![state(1, 2)],
         meta: vec![("a".to_owned(), "2".to_owned())],
         ..Batch::default()
@@ -207,18 +288,35 @@ fn later_batches_replace_rows_of_the_same_key() {
     let metadata = reader.metadata().unwrap();
     assert_eq!(metadata.processes, [ended]);
     assert_eq!(metadata.states, [state(1, 2)]);
-    assert_eq!(metadata.entries[..2], [("a".into(), "2".into()), ("b".into(), "1".into())]);
-    let counts: Vec<u64> = reader.sites(View::All).unwrap().iter().map(|site| site.count).collect();
+    assert_eq!(
+        metadata.entries[..2],
+        [("a".into(), "2".into()), ("b".into(), "1".into())]
+    );
+    let counts: Vec<u64> = reader
+        .sites(View::All)
+        .unwrap()
+        .iter()
+        .map(|site| site.count)
+        .collect();
     assert_eq!(counts, [2, 5]);
-    assert_eq!(reader.size_histogram().unwrap(), [histogram(8, 10), histogram(9, 1)]);
-    let losses = [loss(None, "ring_full", "lost", 7), loss(Some(1), "ring_full", "lost", 8)];
+    assert_eq!(
+        reader.size_histogram().unwrap(),
+        [histogram(8, 10), histogram(9, 1)]
+    );
+    let losses = [
+        loss(None, "ring_full", "lost", 7),
+        loss(Some(1), "ring_full", "lost", 8),
+    ];
     assert_eq!(reader.losses().unwrap(), losses);
 }
 
 #[test]
 fn live_allocations_end_in_later_batches() {
     let place = place();
-    let first = Batch { live_added: (1..=100).map(|id| live(id, 1, 1, id)).collect(), ..Batch::default() };
+    let first = Batch {
+        live_added: (1..=100).map(|id| live(id, 1, 1, id)).collect(),
+        ..Batch::default()
+    };
     // In no order, and two that are not there.
     let second = Batch {
         live_removed: vec![99, 3, 50, 4_000, 1, 3],
@@ -227,21 +325,36 @@ fn live_allocations_end_in_later_batches() {
         ..Batch::default()
     };
     write_capture(&place.capture, &[first, second]);
-    assert_eq!(number(&place.capture, "SELECT count(*) FROM live_allocations"), 97);
+    assert_eq!(
+        number(&place.capture, "SELECT count(*) FROM live_allocations"),
+        97
+    );
     let gone = "SELECT count(*) FROM live_allocations WHERE allocation_id IN (1, 3, 50, 99)";
     assert_eq!(number(&place.capture, gone), 0);
-    assert_eq!(number(&place.capture, "SELECT sum(size) FROM live_allocations"), 5050 - 153 + 7);
+    assert_eq!(
+        number(&place.capture, "SELECT sum(size) FROM live_allocations"),
+        5050 - 153 + 7
+    );
 }
 
 #[test]
 fn rows_of_any_number_are_written_once_and_in_order() {
     for count in [0_u32, 1, 31, 32, 33, 64, 100] {
         let place = place();
-        let rows = (0..u64::from(count)).map(|index| freed(index, 1, 1, index * index, index)).collect();
-        write_capture(&place.capture, &[Batch { freed: rows, ..Batch::default() }]);
+        let rows = (0..u64::from(count))
+            .map(|index| freed(index, 1, 1, index * index, index))
+            .collect();
+        write_capture(
+            &place.capture,
+            &[Batch {
+                freed: rows,
+                ..Batch::default()
+            }],
+        );
         let connection = Connection::open(&place.capture).unwrap();
-        let mut statement =
-            connection.prepare("SELECT alloc_ts, size, allocations_between FROM freed_allocations").unwrap();
+        let mut statement = connection
+            .prepare("SELECT alloc_ts, size, allocations_between FROM freed_allocations")
+            .unwrap();
         let rows: Vec<(i64, i64, i64)> = statement
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .unwrap()
@@ -255,8 +368,17 @@ fn rows_of_any_number_are_written_once_and_in_order() {
 #[test]
 fn numbers_beyond_sqlites_stand_as_its_largest() {
     let place = place();
-    write_capture(&place.capture, &[Batch { live_added: vec![live(1, 1, 1, u64::MAX)], ..Batch::default() }]);
-    assert_eq!(number(&place.capture, "SELECT size FROM live_allocations"), i64::MAX);
+    write_capture(
+        &place.capture,
+        &[Batch {
+            live_added: vec![live(1, 1, 1, u64::MAX)],
+            ..Batch::default()
+        }],
+    );
+    assert_eq!(
+        number(&place.capture, "SELECT size FROM live_allocations"),
+        i64::MAX
+    );
 }
 
 #[test]
@@ -268,7 +390,10 @@ fn batch_that_fails_leaves_nothing_of_itself() {
     assert!(matches!(error, StoreError::Write { .. }), "{error:?}");
     assert!(error.to_string().contains("capture.db"), "{error}");
     writer.finish().unwrap();
-    assert_eq!(number(&place.capture, "SELECT count(*) FROM freed_allocations"), 3);
+    assert_eq!(
+        number(&place.capture, "SELECT count(*) FROM freed_allocations"),
+        3
+    );
 }
 
 #[test]
@@ -276,8 +401,14 @@ fn full_disk_keeps_what_is_there_and_takes_small_batches() {
     let place = place();
     let mut writer = CaptureWriter::create(&place.capture, Overwrite::Refuse, None).unwrap();
     writer.write(&sample_batch()).unwrap();
-    let pages: i64 = writer.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
-    writer.connection.pragma_update(None, "max_page_count", pages + 2).unwrap();
+    let pages: i64 = writer
+        .connection
+        .query_row("PRAGMA page_count", [], |row| row.get(0))
+        .unwrap();
+    writer
+        .connection
+        .pragma_update(None, "max_page_count", pages + 2)
+        .unwrap();
     let mut large = Batch {
         freed: (0..10_000).map(|index| freed(index, 1, 1, 64, 0)).collect(),
         losses: vec![loss(None, "disk_full", "lost", 10_000)],
@@ -292,20 +423,35 @@ fn full_disk_keeps_what_is_there_and_takes_small_batches() {
     writer.finish().unwrap();
     let reader = CaptureReader::open(&place.capture).unwrap();
     assert!(reader.metadata().unwrap().finished);
-    assert_eq!(reader.losses().unwrap()[0].events, 3);
-    assert_eq!(reader.losses().unwrap().iter().find(|l| l.reason == "disk_full").unwrap().events, 10_000);
-    assert_eq!(number(&place.capture, "SELECT count(*) FROM freed_allocations"), 3);
+    let losses = reader.losses().unwrap();
+    let events: Vec<(&str, u64)> = losses.iter().map(|loss| (&*loss.reason, loss.events)).collect();
+    assert_eq!(
+        events,
+        [("disk_full", 10_000), ("ring_full", 3), ("stack_cut", 2)]
+    );
+    assert_eq!(
+        number(&place.capture, "SELECT count(*) FROM freed_allocations"),
+        3
+    );
 }
 
 #[test]
 fn without_shared_memory_the_rollback_journal_stays() {
     let place = place();
     let none = Some("unix-dotfile");
-    let mut writer =
-        CaptureWriter::create_with_vfs(&place.capture, Overwrite::Refuse, None, none).unwrap();
+    let mut writer = CaptureWriter::create_with_vfs(&place.capture, Overwrite::Refuse, None, none).unwrap();
     writer.write(&sample_batch()).unwrap();
     assert_eq!(fs::read(&place.capture).unwrap()[18..20], [1, 1]);
-    assert_eq!(CaptureReader::open(&place.capture).unwrap().frames().unwrap(), sample_batch().frames);
+    assert_eq!(
+        CaptureReader::open(&place.capture).unwrap().frames().unwrap(),
+        sample_batch().frames
+    );
     writer.finish().unwrap();
-    assert!(CaptureReader::open(&place.capture).unwrap().metadata().unwrap().finished);
+    assert!(
+        CaptureReader::open(&place.capture)
+            .unwrap()
+            .metadata()
+            .unwrap()
+            .finished
+    );
 }

@@ -28,38 +28,106 @@ fn altered(directory: &Path, sql: &str) -> Result<CaptureReader, CaptureError> {
 fn impossible_values_are_errors() {
     let directory = tempfile::tempdir().unwrap();
     for (sql, cause) in [
-        ("UPDATE sites SET allocator_id = 0 WHERE site_id = 2", "table `sites`, row 2, column `allocator_id` holds `0`"),
-        ("UPDATE sites SET allocator_id = 77", "column `allocator_id` holds `77`"),
-        ("UPDATE sites SET allocator_id = 262", "column `allocator_id` holds `262`"),
-        ("UPDATE sites SET alloc_bytes = -1", "column `alloc_bytes` holds `-1`"),
-        ("UPDATE sites SET live_bytes = 'many'", "column `live_bytes` holds `many`"),
-        ("UPDATE sites SET live_count = 1.5", "column `live_count` holds `1.5`"),
-        ("UPDATE sites SET temp_count = x'0102'", "column `temp_count` holds `2 bytes`"),
+        (
+            "UPDATE sites SET allocator_id = 0 WHERE site_id = 2",
+            "table `sites`, row 2, column `allocator_id` holds `0`",
+        ),
+        (
+            "UPDATE sites SET allocator_id = 77",
+            "column `allocator_id` holds `77`",
+        ),
+        (
+            "UPDATE sites SET allocator_id = 262",
+            "column `allocator_id` holds `262`",
+        ),
+        (
+            "UPDATE sites SET alloc_bytes = -1",
+            "column `alloc_bytes` holds `-1`",
+        ),
+        (
+            "UPDATE sites SET live_bytes = 'many'",
+            "column `live_bytes` holds `many`",
+        ),
+        (
+            "UPDATE sites SET live_count = 1.5",
+            "column `live_count` holds `1.5`",
+        ),
+        (
+            "UPDATE sites SET temp_count = x'0102'",
+            "column `temp_count` holds `2 bytes`",
+        ),
         ("UPDATE sites SET stack_id = 0", "column `stack_id` holds `0`"),
-        ("UPDATE sites SET stack_id = 4294967296", "column `stack_id` holds `4294967296`"),
-        ("UPDATE sites SET site_id = -5 WHERE site_id = 1", "column `site_id` holds `-5`"),
+        (
+            "UPDATE sites SET stack_id = 4294967296",
+            "column `stack_id` holds `4294967296`",
+        ),
+        (
+            "UPDATE sites SET site_id = -5 WHERE site_id = 1",
+            "column `site_id` holds `-5`",
+        ),
         ("UPDATE frames SET line = -1", "column `line` holds `-1`"),
-        ("UPDATE frames SET kind = 'pyth\u{1b}[31m'", "column `kind` holds `pyth\\u{1b}[31m`"),
-        ("UPDATE frames SET function = x'00'", "column `function` holds `1 bytes`"),
-        ("UPDATE stacks SET parent_id = 2 WHERE stack_id = 2", "table `stacks`, row 2, column `parent_id` holds `2`"),
-        ("UPDATE stacks SET parent_id = 3 WHERE stack_id = 1", "table `stacks`, row 1, column `parent_id` holds `3`"),
-        ("DELETE FROM stacks WHERE stack_id = 2", "table `stacks`, row 3, column `parent_id` holds `2`"),
+        (
+            "UPDATE frames SET kind = 'pyth\u{1b}[31m'",
+            "column `kind` holds `pyth\\u{1b}[31m`",
+        ),
+        (
+            "UPDATE frames SET function = x'00'",
+            "column `function` holds `1 bytes`",
+        ),
+        (
+            "UPDATE stacks SET parent_id = 2 WHERE stack_id = 2",
+            "table `stacks`, row 2, column `parent_id` holds `2`",
+        ),
+        (
+            "UPDATE stacks SET parent_id = 3 WHERE stack_id = 1",
+            "table `stacks`, row 1, column `parent_id` holds `3`",
+        ),
+        (
+            "DELETE FROM stacks WHERE stack_id = 2",
+            "table `stacks`, row 3, column `parent_id` holds `2`",
+        ),
         ("UPDATE stacks SET frame_id = -2", "column `frame_id` holds `-2`"),
-        ("UPDATE freed_allocations SET stack_id = 99", "column `stack_id` holds `99`"),
-        ("UPDATE timeline SET max_bytes = -9223372036854775808", "column `max_bytes` holds `-9223372036854775808`"),
-        ("UPDATE size_histogram SET size_to = 'x'", "column `size_to` holds `x`"),
-        ("UPDATE processes SET exit_status = 99999999999", "column `exit_status` holds `99999999999`"),
-        ("UPDATE processes SET ended_ns = -3", "column `ended_ns` holds `-3`"),
-        ("UPDATE state SET peak_epoch = -1", "column `peak_epoch` holds `-1`"),
+        (
+            "UPDATE freed_allocations SET stack_id = 99",
+            "column `stack_id` holds `99`",
+        ),
+        (
+            "UPDATE timeline SET max_bytes = -9223372036854775808",
+            "column `max_bytes` holds `-9223372036854775808`",
+        ),
+        (
+            "UPDATE size_histogram SET size_to = 'x'",
+            "column `size_to` holds `x`",
+        ),
+        (
+            "UPDATE processes SET exit_status = 99999999999",
+            "column `exit_status` holds `99999999999`",
+        ),
+        (
+            "UPDATE processes SET ended_ns = -3",
+            "column `ended_ns` holds `-3`",
+        ),
+        (
+            "UPDATE state SET peak_epoch = -1",
+            "column `peak_epoch` holds `-1`",
+        ),
         ("UPDATE threads SET tid = 1e300", "column `tid` holds `1000"),
         ("UPDATE losses SET events = -1", "column `events` holds `-1`"),
-        ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
-          PRAGMA writable_schema=RESET; UPDATE meta SET value = NULL", "column `value` holds `NULL`"),
-        ("PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
-          PRAGMA writable_schema=RESET; UPDATE sites SET peak_bytes = NULL", "column `peak_bytes` holds `NULL`"),
+        (
+            "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
+          PRAGMA writable_schema=RESET; UPDATE meta SET value = NULL",
+            "column `value` holds `NULL`",
+        ),
+        (
+            "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
+          PRAGMA writable_schema=RESET; UPDATE sites SET peak_bytes = NULL",
+            "column `peak_bytes` holds `NULL`",
+        ),
     ] {
         let error = ask_all(&altered(directory.path(), sql).unwrap()).unwrap_err();
-        let found = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let found = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         assert!(found.contains(cause), "{sql}: {error:?}");
         assert!(error.hint.is_some(), "{sql}");
     }
@@ -71,9 +139,18 @@ fn tables_that_are_not_tables_are_errors() {
     let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) SELECT x AS";
     for (sql, message) in [
         ("DROP TABLE sites".to_owned(), "`sites` is not the table"),
-        (format!("DROP TABLE frames; CREATE VIEW frames AS {endless} frame_id FROM n"), "`frames` is not the table"),
-        ("DROP TABLE stacks; CREATE VIRTUAL TABLE stacks USING fts5(stack_id)".to_owned(), "`stacks` is not the table"),
-        ("ALTER TABLE meta ADD COLUMN x AS (zeroblob(999999999))".to_owned(), "`meta` is not the table"),
+        (
+            format!("DROP TABLE frames; CREATE VIEW frames AS {endless} frame_id FROM n"),
+            "`frames` is not the table",
+        ),
+        (
+            "DROP TABLE stacks; CREATE VIRTUAL TABLE stacks USING fts5(stack_id)".to_owned(),
+            "`stacks` is not the table",
+        ),
+        (
+            "ALTER TABLE meta ADD COLUMN x AS (zeroblob(999999999))".to_owned(),
+            "`meta` is not the table",
+        ),
         (
             "DROP TABLE losses; CREATE TABLE losses(process_id INTEGER PRIMARY KEY) WITHOUT ROWID".to_owned(),
             "`losses` is not the table",
@@ -82,7 +159,11 @@ fn tables_that_are_not_tables_are_errors() {
         let error = altered(directory.path(), &sql).unwrap_err();
         assert!(error.message.contains(message), "{sql}: {error:?}");
     }
-    let reader = altered(directory.path(), "ALTER TABLE sites RENAME COLUMN live_bytes TO b").unwrap();
+    let reader = altered(
+        directory.path(),
+        "ALTER TABLE sites RENAME COLUMN live_bytes TO b",
+    )
+    .unwrap();
     assert!(ask_all(&reader).unwrap_err().message.contains("is damaged"));
 }
 
@@ -101,7 +182,10 @@ fn texts_are_repaired() {
 #[test]
 fn depths_are_counted_anew() {
     let directory = tempfile::tempdir().unwrap();
-    let stacks = altered(directory.path(), "UPDATE stacks SET depth = 4000000000").unwrap().stacks().unwrap();
+    let stacks = altered(directory.path(), "UPDATE stacks SET depth = 4000000000")
+        .unwrap()
+        .stacks()
+        .unwrap();
     assert_eq!(stacks, sample_batch().stacks);
 }
 
@@ -112,8 +196,14 @@ fn gaps_are_sound() {
     let sql = "UPDATE stacks SET stack_id = 900, parent_id = 20 WHERE stack_id = 3;
         UPDATE stacks SET stack_id = 20 WHERE stack_id = 2";
     let stacks = altered(directory.path(), sql).unwrap().stacks().unwrap();
-    let found: Vec<_> = stacks.iter().map(|stack| (stack.stack_id, stack.parent_id, stack.depth)).collect();
-    assert_eq!(found, [(1, None, 1), (4, None, 1), (20, Some(1), 2), (900, Some(20), 3)]);
+    let found: Vec<_> = stacks
+        .iter()
+        .map(|stack| (stack.stack_id, stack.parent_id, stack.depth))
+        .collect();
+    assert_eq!(
+        found,
+        [(1, None, 1), (4, None, 1), (20, Some(1), 2), (900, Some(20), 3)]
+    );
 }
 
 fn sound_bytes() -> &'static [u8] {
@@ -150,7 +240,7 @@ proptest! {
             let mut position = position.index(bytes.len());
             if near_headers {
                 // Where pages keep their kinds, counts, pointers and first cells.
-                position -= position % PAGE - position % 61;
+                position = position - position % PAGE + position % 61;
             }
             // The first bytes say that it is a capture at all; other tests change them.
             if position >= 72 {

@@ -32,8 +32,18 @@ fn window(number: u64) -> Batch {
     let (allocated, alive) = ((number + 1) * 1000, (number + 1) * 100);
     let mut batch = Batch {
         freed: vec![ended; 900],
-        live_added: (first_id + 1..=first_id + 100).map(|id| live(id, 1, 1, 8)).collect(),
-        sites: vec![site(1, 1, 1, [allocated, 8 * allocated], [alive, 8 * alive], [0, 0], 0)],
+        live_added: (first_id + 1..=first_id + 100)
+            .map(|id| live(id, 1, 1, 8))
+            .collect(),
+        sites: vec![site(
+            1,
+            1,
+            1,
+            [allocated, 8 * allocated],
+            [alive, 8 * alive],
+            [0, 0],
+            0,
+        )],
         states: vec![state(1, 1)],
         ..Batch::default()
     };
@@ -61,7 +71,11 @@ fn record_for_ever(path: &Path) {
 
 fn test_command(binary: &Path, test: &str, capture: &Path) -> Command {
     let mut command = Command::new(binary);
-    command.args([&format!("store::reader::tests::killed::{test}"), "--exact", "--nocapture"]);
+    command.args([
+        &format!("store::reader::tests::killed::{test}"),
+        "--exact",
+        "--nocapture",
+    ]);
     command.env(CAPTURE_VARIABLE, capture);
     command
 }
@@ -78,13 +92,18 @@ impl Drop for Recorder {
 /// Starts a recorder, waits for some commits, lets the caller look, and kills it. Returns the windows committed.
 fn record(test: &str, capture: &Path, vfs: Option<&str>, windows: u64, look: impl FnOnce()) -> u64 {
     let mut command = test_command(&std::env::current_exe().unwrap(), test, capture);
-    command.stdout(Stdio::piped()).envs(vfs.map(|vfs| (VFS_VARIABLE, vfs)));
+    command
+        .stdout(Stdio::piped())
+        .envs(vfs.map(|vfs| (VFS_VARIABLE, vfs)));
     let mut recorder = Recorder(command.spawn().unwrap());
     let output = BufReader::new(recorder.0.stdout.take().unwrap());
     let mut numbers = output.lines().map_while(Result::ok).filter_map(|line| {
-        line.strip_prefix("committed ").and_then(|number| number.parse::<u64>().ok())
+        line.strip_prefix("committed ")
+            .and_then(|number| number.parse::<u64>().ok())
     });
-    numbers.find(|number| *number >= windows).expect("the recorder writes until it is killed");
+    numbers
+        .find(|number| *number >= windows)
+        .expect("the recorder writes until it is killed");
     look();
     drop(recorder);
     numbers.last().unwrap_or(windows)
@@ -100,8 +119,14 @@ fn check_whole(path: &Path, windows: u64) {
     assert!(allocated >= 1000 * windows, "{allocated} of {windows} windows");
     assert_eq!(reader.sites(View::All).unwrap()[0].count, allocated);
     assert_eq!(reader.sites(View::Leaks).unwrap()[0].count, allocated / 10);
-    assert_eq!(reader.rows::<crate::model::FreedRow>().unwrap().len() as u64, allocated / 10 * 9);
-    assert_eq!(reader.rows::<crate::model::LiveRow>().unwrap().len() as u64, allocated / 10);
+    assert_eq!(
+        reader.rows::<crate::model::FreedRow>().unwrap().len() as u64,
+        allocated / 10 * 9
+    );
+    assert_eq!(
+        reader.rows::<crate::model::LiveRow>().unwrap().len() as u64,
+        allocated / 10
+    );
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -177,7 +202,11 @@ fn as_stranger(test: &str, capture: &Path) {
 #[test]
 fn stranger_reads_a_killed_capture() {
     if let Some(path) = role() {
-        return if path.exists() { check_whole(&path, 20) } else { record_for_ever(&path) };
+        return if path.exists() {
+            check_whole(&path, 20)
+        } else {
+            record_for_ever(&path)
+        };
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("capture.db");
@@ -214,7 +243,9 @@ fn stranger_reads_a_capture_that_was_closed_with_its_log_on() {
     let path = directory.path().join("capture.db");
     write_capture(&path, &[sample_batch()]);
     let connection = Connection::open(&path).unwrap();
-    connection.query_row("PRAGMA journal_mode=WAL", [], |_mode| Ok(())).unwrap();
+    connection
+        .query_row("PRAGMA journal_mode=WAL", [], |_mode| Ok(()))
+        .unwrap();
     drop(connection);
     assert!(!beside(&path, "-wal").exists());
     as_stranger("stranger_reads_a_capture_that_was_closed_with_its_log_on", &path);

@@ -1,0 +1,10 @@
+//! The programs and what they share.
+
+mod allocators;
+mod codes;
+mod lifecycle;
+mod maps;
+mod ring;
+mod stacks;
+mod system_calls;
+mod task;

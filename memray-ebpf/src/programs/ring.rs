@@ -1,0 +1,95 @@
+//! Records into the ring, and the wait that keeps it from overflowing.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
+    helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_ringbuf_output},
+    maps::ring_buf::RingBufEntry,
+};
+use memray_ebpf::{
+    event::{RecordHeader, RecordKind},
+    limits::{MAX_THROTTLE_SPINS, RING_HIGH_WATER_BYTES, THROTTLE_NS},
+    stat::StatId,
+};
+
+use super::{
+    maps::{RING, count, count_n, is_lossless},
+    task::Ids,
+};
+
+/// The collector polls; a wake-up would cost the target up to 5 microseconds.
+const SUBMIT_FLAGS: u64 = BPF_RB_NO_WAKEUP as u64;
+
+/// A place in the ring, or None after counting `full`.
+#[inline(always)]
+pub fn reserve<T: 'static>(full: StatId) -> Option<RingBufEntry<T>> {
+    let entry = RING.reserve::<T>(0);
+    if entry.is_none() {
+        count(full);
+    }
+    entry
+}
+
+#[inline(always)]
+pub fn submit<T>(entry: RingBufEntry<T>) {
+    entry.submit(SUBMIT_FLAGS);
+}
+
+/// Copies `length` bytes into the ring; false after counting `full`.
+///
+/// # Safety
+///
+/// `length` bytes at `record` must be valid.
+#[inline(always)]
+pub unsafe fn output(record: *const u8, length: u64, full: StatId) -> bool {
+    let ring = (&raw const RING).cast_mut();
+    // SAFETY: the caller vouches for the record; the map is ours.
+    let result = unsafe { bpf_ringbuf_output(ring.cast(), record.cast_mut().cast(), length, SUBMIT_FLAGS) };
+    if result != 0 {
+        count(full);
+    }
+    result == 0
+}
+
+#[inline(always)]
+pub fn header(kind: RecordKind, allocator: u8, flags: u16, ids: Ids) -> RecordHeader {
+    RecordHeader {
+        kind: kind as u8,
+        allocator,
+        flags,
+        tid: ids.tid,
+        pid: ids.pid,
+        reserved: 0,
+        // SAFETY: takes nothing, returns a number.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+    }
+}
+
+#[repr(C)]
+struct Wait {
+    since_ns: u64,
+    waited_ns: u64,
+}
+
+/// Holds the target back for a moment while the ring is nearly full. No signal, no system call is interrupted, and
+/// the wait ends by itself if the collector is gone.
+#[inline(always)]
+pub fn throttle() {
+    if RING.query(BPF_RB_AVAIL_DATA.into()) <= RING_HIGH_WATER_BYTES || !is_lossless() {
+        return;
+    }
+    // SAFETY: takes nothing, returns a number.
+    let mut wait = Wait { since_ns: unsafe { bpf_ktime_get_ns() }, waited_ns: 0 };
+    let context = &raw mut wait;
+    // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
+    unsafe { bpf_loop(MAX_THROTTLE_SPINS, spin as *mut core::ffi::c_void, context.cast(), 0) };
+    count(StatId::ThrottleWaits);
+    count_n(StatId::ThrottleWaitNs, wait.waited_ns);
+}
+
+extern "C" fn spin(_index: u32, wait: *mut Wait) -> u64 {
+    // SAFETY: the context of `throttle`.
+    let wait = unsafe { &mut *wait };
+    // SAFETY: takes nothing, returns a number.
+    wait.waited_ns = unsafe { bpf_ktime_get_ns() }.wrapping_sub(wait.since_ns);
+    u64::from(wait.waited_ns > THROTTLE_NS || RING.query(BPF_RB_AVAIL_DATA.into()) <= RING_HIGH_WATER_BYTES)
+}

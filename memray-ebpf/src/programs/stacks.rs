@@ -1,0 +1,228 @@
+//! The Python stack of the current thread as one number, sent in full when it is new.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop},
+};
+use memray_ebpf::{
+    config::TargetConfig,
+    event::{RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord, WalkStatus, flags},
+    limits::{COMM_BYTES, FRAMES_PER_RECORD, MAX_PYTHON_FRAMES},
+    memory::RemoteMemory,
+    python::{
+        thread_state,
+        walk::{StartError, Walk},
+    },
+    stat::StatId,
+};
+
+use super::{
+    codes,
+    maps::{KNOWN_STACKS, Thread, count},
+    ring::{header, output, reserve, submit},
+    task::{Ids, comm, fs_base},
+};
+
+/// What an event says of its stack.
+#[derive(Clone, Copy)]
+pub struct Stack {
+    pub id: u64,
+    pub flags: u16,
+}
+
+impl Stack {
+    const NONE: Self = Self { id: 0, flags: 0 };
+    const LOST: Self = Self { id: 0, flags: flags::STACK_LOST };
+}
+
+/// What the callbacks of `bpf_loop` need; lives on the stack of the program.
+#[repr(C)]
+pub struct Context {
+    pub thread: *mut Thread,
+    pub target: *const TargetConfig,
+    pub ids: Ids,
+    /// 1 if a record of the stack found no place.
+    pub lost: u64,
+    pub first_local: u64,
+}
+
+/// The stack of the current thread. Sends it first if it has not been sent before.
+#[inline(always)]
+pub fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, target: *mut TargetConfig, ids: Ids) -> Stack {
+    let memory = M::default();
+    // SAFETY: both are map values; the target's lives as long as the process is traced.
+    let (walk, config) = unsafe { (&mut (*thread).walk, &mut *target) };
+    if config.has_python == 0 {
+        return Stack::NONE;
+    }
+    let fs_base = fs_base();
+    let Ok(found) = thread_state::find(&memory, &config.thread_state, fs_base) else {
+        count(StatId::StackFault);
+        return Stack::LOST;
+    };
+    if found.tss_slot_offset != 0 {
+        config.thread_state.tss_slot_offset = found.tss_slot_offset;
+    }
+    if found.thread_state == 0 {
+        return Stack::NONE;
+    }
+    let seed = [u64::from(ids.pid) << 32 | u64::from(config.life), config.code_epoch];
+    match walk.start(&memory, &config.frame, found.thread_state, fs_base, seed) {
+        Ok(()) => {}
+        Err(StartError::NotThisThread) => {
+            count(StatId::ThreadStateInvalid);
+            return Stack::LOST;
+        }
+        Err(StartError::Fault) => {
+            count(StatId::StackFault);
+            return Stack::LOST;
+        }
+    }
+    let innermost = walk.frame;
+    if innermost == 0 {
+        return Stack::NONE;
+    }
+    let mut context = Context { thread, target, ids, lost: 0, first_local: 0 };
+    let context = &raw mut context;
+    // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
+    unsafe { bpf_loop(MAX_PYTHON_FRAMES + 1, hash::<M> as *mut core::ffi::c_void, context.cast(), 0) };
+    let key = walk.hash;
+    // SAFETY: a map value.
+    if unsafe { (*thread).announced } & Thread::SELF_ANNOUNCED == 0 {
+        announce_self::<M>(context, innermost, found.thread_state);
+    }
+    if let Some(id) = KNOWN_STACKS.get_ptr(key) {
+        // SAFETY: a map value; entries are never removed.
+        return Stack { id: unsafe { *id }, flags: 0 };
+    }
+    // SAFETY: the context lives on this stack.
+    send::<M>(unsafe { &mut *context }, innermost, key)
+}
+
+/// Walks again, into records, and gives the stack its number.
+#[inline(always)]
+fn send<M: RemoteMemory + Default>(context: &mut Context, innermost: u64, key: [u64; 2]) -> Stack {
+    // Two stacks of one CPU are further apart than a nanosecond.
+    // SAFETY: both take nothing and return a number.
+    let (time_ns, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+    let id = time_ns << 8 | u64::from(cpu & 0xff);
+    // SAFETY: a map value.
+    let thread = unsafe { &mut *context.thread };
+    thread.walk.restart(innermost);
+    thread.record.header = header(RecordKind::StackFrames, 0, 0, context.ids);
+    thread.record.stack_id = id;
+    thread.record.first_frame = 0;
+    thread.record.frame_count = 0;
+    let records = MAX_PYTHON_FRAMES / FRAMES_PER_RECORD as u32 + 1;
+    let context_pointer = core::ptr::from_mut(context);
+    // SAFETY: as in `python_stack`.
+    unsafe { bpf_loop(records, send_record::<M> as *mut core::ffi::c_void, context_pointer.cast(), 0) };
+    if context.lost != 0 {
+        return Stack::LOST;
+    }
+    // SAFETY: a map value; read again, because the callbacks have changed it.
+    let walk = unsafe { &(*context.thread).walk };
+    let status = if walk.fault != 0 {
+        count(StatId::StackFault);
+        WalkStatus::Fault
+    } else if walk.frame != 0 {
+        count(StatId::StackTruncated);
+        WalkStatus::Truncated
+    } else {
+        WalkStatus::Complete
+    };
+    let visited = walk.visited;
+    let Some(mut entry) = reserve::<StackEndRecord>(StatId::StackRingFull) else { return Stack::LOST };
+    entry.write(StackEndRecord {
+        header: header(RecordKind::StackEnd, 0, 0, context.ids),
+        stack_id: id,
+        frame_count: visited,
+        status: status as u32,
+    });
+    submit(entry);
+    // Another thread may have sent the same stack meanwhile: then it has two numbers, both described. A full
+    // table costs a description for each event.
+    let _ = KNOWN_STACKS.insert(key, id, BPF_NOEXIST.into());
+    Stack { id, flags: 0 }
+}
+
+extern "C" fn hash<M: RemoteMemory + Default>(_index: u32, context: *mut Context) -> u64 {
+    // SAFETY: the context of `python_stack`, whose pointers are map values.
+    let (walk, config) = unsafe { (&mut (*(*context).thread).walk, &*(*context).target) };
+    u64::from(!walk.hash_step(&M::default(), &config.frame))
+}
+
+extern "C" fn store<M: RemoteMemory + Default>(_index: u32, context: *mut Context) -> u64 {
+    // SAFETY: as above.
+    let (thread, config) = unsafe { (&mut *(*context).thread, &*(*context).target) };
+    u64::from(!thread.walk.store_step(&M::default(), &config.frame, &mut thread.record))
+}
+
+/// Fills one record, sends the names that its frames need, then the record.
+extern "C" fn send_record<M: RemoteMemory + Default>(_index: u32, context: *mut Context) -> u64 {
+    // SAFETY: as above.
+    let thread = unsafe { &mut *(*context).thread };
+    if thread.walk.is_over() {
+        return 1;
+    }
+    thread.record.frame_count = 0;
+    let first_frame = thread.walk.visited;
+    thread.record.first_frame = first_frame;
+    // SAFETY: as in `python_stack`; each turn takes a frame at least.
+    unsafe { bpf_loop(FRAMES_PER_RECORD as u32 + 1, store::<M> as *mut core::ffi::c_void, context.cast(), 0) };
+    // SAFETY: as in `python_stack`.
+    unsafe {
+        bpf_loop(FRAMES_PER_RECORD as u32, codes::announce::<M> as *mut core::ffi::c_void, context.cast(), 0)
+    };
+    // SAFETY: a map value; read again, because the callbacks have changed it.
+    let record = unsafe { &(*(*context).thread).record };
+    let mut frames = u64::from(record.frame_count);
+    if frames > FRAMES_PER_RECORD as u64 {
+        frames = FRAMES_PER_RECORD as u64;
+    }
+    let length = StackFramesRecord::HEAD_BYTES as u64 + frames * 16;
+    // SAFETY: the length is within the record.
+    if !unsafe { output(core::ptr::from_ref(record).cast(), length, StatId::StackRingFull) } {
+        // SAFETY: the context of `python_stack`.
+        unsafe { (*context).lost = 1 };
+        return 1;
+    }
+    0
+}
+
+/// Sends the first local of the outermost Python frame, by which user space finds the thread's Python name.
+#[inline(always)]
+fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u64, thread_state: u64) {
+    // SAFETY: the context of `python_stack`; a map value.
+    let thread = unsafe { &mut *(*context).thread };
+    thread.announced |= Thread::SELF_ANNOUNCED;
+    thread.walk.restart(innermost);
+    // SAFETY: as in `python_stack`.
+    unsafe {
+        bpf_loop(MAX_PYTHON_FRAMES, outermost_local::<M> as *mut core::ffi::c_void, context.cast(), 0);
+    }
+    // SAFETY: the context of `python_stack`.
+    let (first_local, ids) = unsafe { ((*context).first_local, (*context).ids) };
+    send_thread(RecordKind::ThreadSeen, ids, thread_state, first_local);
+}
+
+extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *mut Context) -> u64 {
+    // SAFETY: the context of `python_stack`, whose pointers are map values.
+    let (walk, config) = unsafe { (&mut (*(*context).thread).walk, &*(*context).target) };
+    let walk: &mut Walk = walk;
+    if let Some(local) = walk.first_local_step(&M::default(), &config.frame) {
+        // SAFETY: the context of `python_stack`.
+        unsafe { (*context).first_local = local };
+    }
+    u64::from(walk.frame == 0)
+}
+
+/// Sends a record about the current thread.
+#[inline(always)]
+pub fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstrap_self: u64) {
+    let Some(mut entry) = reserve::<ThreadRecord>(StatId::ThreadRingFull) else { return };
+    let mut name = [0; COMM_BYTES];
+    comm(&mut name);
+    entry.write(ThreadRecord { header: header(kind, 0, 0, ids), thread_state, bootstrap_self, comm: name });
+    submit(entry);
+}

@@ -1,0 +1,176 @@
+//! From a thread's `fs` base to its `PyThreadState`.
+
+use crate::{
+    config::{ThreadStateSource, TlsVariable},
+    memory::{Fault, RemoteMemory},
+};
+
+/// Keys in one block of `struct pthread` (glibc `PTHREAD_KEY_2NDLEVEL_SIZE`, nptl/descr.h).
+const KEYS_PER_BLOCK: u64 = 32;
+/// `struct pthread_key_data {uintptr_t seq; void *data}`: size, and offset of `data`.
+const KEY_DATA_BYTES: u64 = 16;
+const KEY_DATA_OFFSET: u64 = 8;
+/// `PTHREAD_KEYS_MAX` of glibc.
+const MAX_KEYS: u64 = 1024;
+/// A slot of the dynamic thread vector, `dtv_t`: `{void *val; void *to_free}`.
+const DTV_SLOT_BYTES: u64 = 16;
+/// glibc's `TLS_DTV_UNALLOCATED`: the thread has not touched the module's block yet.
+const DTV_UNALLOCATED: u64 = u64::MAX;
+/// Bound of module ids; beyond it the configuration is wrong.
+const MAX_MODULE_ID: u64 = 1 << 20;
+
+/// The thread's state, and the pthread slot that was found on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// 0: the thread has none.
+    pub thread_state: u64,
+    /// New value for [`ThreadStateSource::tss_slot_offset`], 0 if there is nothing new to keep.
+    pub tss_slot_offset: u64,
+}
+
+/// Finds the state attached to the thread, else the one bound to it.
+///
+/// Right with the GIL and without: `_Py_tss_tstate` (3.12+) is null while a thread has released the GIL, the
+/// value of `autoTSSkey` (until 3.14) and `_Py_tss_gilstate` (3.15) are not.
+#[inline(always)]
+pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u64) -> Result<Found, Fault> {
+    let mut found = Found { thread_state: 0, tss_slot_offset: 0 };
+    if source.attached.mode != TlsVariable::NONE {
+        found.thread_state = read_tls(memory, &source.attached, fs_base)?;
+        if found.thread_state != 0 {
+            return Ok(found);
+        }
+    }
+    if source.bound.mode != TlsVariable::NONE {
+        found.thread_state = read_tls(memory, &source.bound, fs_base)?;
+        return Ok(found);
+    }
+    if source.tss_key_address == 0 {
+        return Ok(found);
+    }
+    let mut slot_offset = source.tss_slot_offset;
+    if slot_offset == 0 {
+        // Py_tss_t: {int _is_initialized; pthread_key_t _key} (Include/pythread.h).
+        let key = memory.read_u64(source.tss_key_address)?;
+        if key & 0xffff_ffff == 0 {
+            return Ok(found);
+        }
+        let key = key >> 32;
+        if key >= KEYS_PER_BLOCK {
+            found.thread_state = second_level(memory, source, fs_base, key)?;
+            return Ok(found);
+        }
+        slot_offset = source.tss_first_block_offset + key * KEY_DATA_BYTES + KEY_DATA_OFFSET;
+        found.tss_slot_offset = slot_offset;
+    }
+    found.thread_state = memory.read_u64(fs_base.wrapping_add(slot_offset))?;
+    Ok(found)
+}
+
+#[inline(always)]
+fn second_level<M: RemoteMemory>(
+    memory: &M,
+    source: &ThreadStateSource,
+    fs_base: u64,
+    key: u64,
+) -> Result<u64, Fault> {
+    if key >= MAX_KEYS {
+        return Err(Fault);
+    }
+    let block_pointer = fs_base.wrapping_add(source.tss_blocks_offset).wrapping_add(key / KEYS_PER_BLOCK * 8);
+    let block = memory.read_u64(block_pointer)?;
+    if block == 0 {
+        return Ok(0);
+    }
+    memory.read_u64(block.wrapping_add(key % KEYS_PER_BLOCK * KEY_DATA_BYTES + KEY_DATA_OFFSET))
+}
+
+#[inline(always)]
+fn read_tls<M: RemoteMemory>(memory: &M, variable: &TlsVariable, fs_base: u64) -> Result<u64, Fault> {
+    let offset = variable.offset.cast_unsigned();
+    if variable.mode == TlsVariable::STATIC {
+        return memory.read_u64(fs_base.wrapping_add(offset));
+    }
+    if variable.module_id > MAX_MODULE_ID {
+        return Err(Fault);
+    }
+    // tcbhead_t: {void *tcb; dtv_t *dtv; ...} (glibc sysdeps/x86_64/nptl/tls.h).
+    let dtv = memory.read_u64(fs_base.wrapping_add(8))?;
+    let block = memory.read_u64(dtv.wrapping_add(variable.module_id * DTV_SLOT_BYTES))?;
+    if block == DTV_UNALLOCATED || block == 0 {
+        return Ok(0);
+    }
+    memory.read_u64(block.wrapping_add(offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const FS_BASE: u64 = 0x7f00_0000_1000;
+
+    struct Words(BTreeMap<u64, u64>);
+
+    impl RemoteMemory for Words {
+        fn read_into(&self, address: u64, destination: &mut [u8]) -> Result<(), Fault> {
+            let word = self.0.get(&address).ok_or(Fault)?;
+            destination.copy_from_slice(&word.to_ne_bytes()[..destination.len()]);
+            Ok(())
+        }
+    }
+
+    fn check(words: &[(u64, u64)], source: ThreadStateSource, expect: Result<(u64, u64), Fault>) {
+        let found = find(&Words(words.iter().copied().collect()), &source, FS_BASE);
+        assert_eq!(found.map(|found| (found.thread_state, found.tss_slot_offset)), expect);
+    }
+
+    fn static_tls(offset: i64) -> TlsVariable {
+        TlsVariable { mode: TlsVariable::STATIC, offset, ..TlsVariable::default() }
+    }
+
+    fn with_key() -> ThreadStateSource {
+        ThreadStateSource {
+            tss_key_address: 0x5000,
+            tss_first_block_offset: 0x310,
+            tss_blocks_offset: 0x510,
+            ..ThreadStateSource::default()
+        }
+    }
+
+    #[test]
+    fn attached_before_bound() {
+        let source =
+            ThreadStateSource { attached: static_tls(-24), bound: static_tls(-40), ..ThreadStateSource::default() };
+        check(&[(FS_BASE - 24, 7), (FS_BASE - 40, 8)], source, Ok((7, 0)));
+        check(&[(FS_BASE - 24, 0), (FS_BASE - 40, 8)], source, Ok((8, 0)));
+        check(&[], source, Err(Fault));
+    }
+
+    #[test]
+    fn dynamic_variables_go_through_the_thread_vector() {
+        let attached = TlsVariable { mode: TlsVariable::DYNAMIC, module_id: 2, offset: 8, reserved: 0 };
+        let source = ThreadStateSource { attached, ..ThreadStateSource::default() };
+        check(&[(FS_BASE + 8, 0x9000), (0x9020, 0xa000), (0xa008, 7)], source, Ok((7, 0)));
+        check(&[(FS_BASE + 8, 0x9000), (0x9020, u64::MAX)], source, Ok((0, 0)));
+        let wild = TlsVariable { module_id: u64::MAX, ..attached };
+        check(&[(FS_BASE + 8, 0x9000)], ThreadStateSource { attached: wild, ..source }, Err(Fault));
+    }
+
+    #[test]
+    fn the_key_is_found_and_kept() {
+        check(&[(0x5000, 0)], with_key(), Ok((0, 0)));
+        check(&[(0x5000, 3 << 32 | 1), (FS_BASE + 0x310 + 3 * 16 + 8, 7)], with_key(), Ok((7, 0x348)));
+        let known = ThreadStateSource { tss_slot_offset: 0x348, ..with_key() };
+        check(&[(FS_BASE + 0x348, 9)], known, Ok((9, 0)));
+    }
+
+    #[test]
+    fn keys_beyond_the_first_block() {
+        let key = (0x5000, 40 << 32 | 1);
+        check(&[key, (FS_BASE + 0x510 + 8, 0x8000), (0x8000 + 8 * 16 + 8, 7)], with_key(), Ok((7, 0)));
+        check(&[key, (FS_BASE + 0x510 + 8, 0)], with_key(), Ok((0, 0)));
+        check(&[(0x5000, 5000 << 32 | 1)], with_key(), Err(Fault));
+    }
+}

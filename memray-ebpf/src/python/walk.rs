@@ -1,0 +1,259 @@
+//! The walk over a thread's Python frames, many frames to a read.
+//!
+//! From 3.11 on, frames lie one after the other in chunks. One copy that begins at the page of a frame and ends
+//! with its header is therefore mapped, and brings most of its callers along; shims on the C stack and the frames
+//! of generators need no special case. Before 3.11 a frame is a heap object and a read brings one.
+//!
+//! A stack is walked once to hash it. Only if the hash is new it is walked again, to send its frames; the thread
+//! that owns them sits in the probe, so both walks see the same memory.
+//!
+//! The walk's state lives in memory that the verifier knows nothing about (a map value), so that walks of
+//! different lengths are one state to it; see `docs/decisions`.
+#![expect(unsafe_code, reason = "masked offsets into one fixed buffer, in a form that the BPF verifier accepts")]
+
+use crate::{
+    config::FrameOffsets,
+    event::{RawFrame, StackFramesRecord},
+    limits::{
+        FRAMES_PER_RECORD, MAX_FRAME_HEADER_BYTES, MAX_FRAMES_PER_WINDOW, MAX_PYTHON_FRAMES, WINDOW_BYTES,
+        WINDOW_SLACK_BYTES,
+    },
+    memory::{Fault, RemoteMemory},
+    verifier::opaque,
+};
+
+/// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
+const THREAD_STATE_BYTES: usize = 256;
+const FIELD_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
+const THREAD_STATE_MASK: u32 = THREAD_STATE_BYTES as u32 - 1;
+
+/// The state of one walk, with the window of memory that it looks through. Zero is a valid value.
+#[repr(C)]
+pub struct Walk {
+    /// The frame to visit next; 0 when the outermost has been visited.
+    pub frame: u64,
+    pub hash: [u64; 2],
+    /// Frames visited.
+    pub visited: u32,
+    /// 1 after a frame that could not be read.
+    pub fault: u32,
+    window: [u8; WINDOW_BYTES + WINDOW_SLACK_BYTES],
+}
+
+impl core::fmt::Debug for Walk {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Walk").field("frame", &self.frame).field("visited", &self.visited).finish_non_exhaustive()
+    }
+}
+
+/// Why a walk cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The thread state belongs to another thread.
+    NotThisThread,
+    Fault,
+}
+
+impl From<Fault> for StartError {
+    fn from(_fault: Fault) -> Self {
+        Self::Fault
+    }
+}
+
+#[inline(always)]
+fn mix(hash: u64, value: u64, multiplier: u64) -> u64 {
+    let product = (hash ^ value).wrapping_mul(multiplier);
+    product ^ (product >> 32)
+}
+
+impl Walk {
+    /// Finds the innermost frame of `thread_state`, after checking that the state is that of the thread with
+    /// `fs_base`. `seed` sets stacks of different processes, lives and epochs apart. Without a frame,
+    /// `frame` is 0.
+    #[inline(always)]
+    pub fn start<M: RemoteMemory>(
+        &mut self,
+        memory: &M,
+        offsets: &FrameOffsets,
+        thread_state: u64,
+        fs_base: u64,
+        seed: [u64; 2],
+    ) -> Result<(), StartError> {
+        self.frame = 0;
+        self.visited = 0;
+        self.fault = 0;
+        self.hash = [seed[0] ^ 0x1234_5678_9abc_def1, seed[1] ^ 0x0fed_cba9_8765_4321];
+        memory.read_into(thread_state, &mut self.window[..THREAD_STATE_BYTES])?;
+        let thread_id = self.window_u64((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
+        if thread_id != fs_base {
+            // 0: a state that is being made, not bound to its thread yet; it has no frames.
+            return if thread_id == 0 { Ok(()) } else { Err(StartError::NotThisThread) };
+        }
+        let mut frame = self.window_u64((offsets.thread_state_frame & THREAD_STATE_MASK) as usize);
+        if offsets.cframe_current_frame != FrameOffsets::NONE && frame != 0 {
+            frame = memory.read_u64(frame.wrapping_add(u64::from(offsets.cframe_current_frame)))?;
+        }
+        self.frame = frame;
+        Ok(())
+    }
+
+    /// Begins again at `frame`, keeping nothing but the window.
+    #[inline(always)]
+    pub fn restart(&mut self, frame: u64) {
+        self.frame = frame;
+        self.visited = 0;
+        self.fault = 0;
+    }
+
+    /// True when [`step`](Self::hash_step) has nothing left to do.
+    #[inline(always)]
+    pub fn is_over(&self) -> bool {
+        self.frame == 0 || self.fault != 0 || self.visited >= MAX_PYTHON_FRAMES
+    }
+
+    /// Reads once and hashes every consecutive frame that the read brought. False when the walk is over.
+    #[inline(always)]
+    pub fn hash_step<M: RemoteMemory>(&mut self, memory: &M, offsets: &FrameOffsets) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        let Ok((base, last)) = self.fill(memory, offsets) else {
+            self.fault = 1;
+            return false;
+        };
+        // Of a contiguous frame the instruction's address alone determines the code object. Of a heap frame it is
+        // an index below 2^20, and code objects are aligned to 16 bytes: both fit side by side.
+        let code_mask = if offsets.layout == FrameOffsets::HEAP { u64::MAX } else { 0 };
+        let instruction_mask = if offsets.layout == FrameOffsets::HEAP { 0xf_ffff } else { u64::MAX };
+        let (mut frame, mut hash, mut visited) = (self.frame, self.hash, self.visited);
+        for _ in 0..MAX_FRAMES_PER_WINDOW {
+            let offset = frame.wrapping_sub(base);
+            if offset > last || visited >= MAX_PYTHON_FRAMES {
+                break;
+            }
+            let header = (offset as usize) & (WINDOW_BYTES - 8);
+            let previous = self.field(header, offsets.previous);
+            let instruction = self.field(header, offsets.instruction) & instruction_mask;
+            let code = self.field(header, offsets.code) & code_mask;
+            let key = instruction ^ (code << 16);
+            hash = [
+                mix(hash[0], key, 0x9e37_79b9_7f4a_7c15),
+                mix(hash[1], key, 0xd6e8_feb8_6659_fd93),
+            ];
+            visited += 1;
+            frame = previous;
+        }
+        self.frame = frame;
+        self.hash = hash;
+        self.visited = visited;
+        true
+    }
+
+    /// Reads once and adds to the record every consecutive frame that the read brought and that has room. False
+    /// when the walk is over or the record is full.
+    #[inline(always)]
+    pub fn store_step<M: RemoteMemory>(
+        &mut self,
+        memory: &M,
+        offsets: &FrameOffsets,
+        record: &mut StackFramesRecord,
+    ) -> bool {
+        if self.is_over() || record.frame_count >= FRAMES_PER_RECORD as u32 {
+            return false;
+        }
+        let Ok((base, last)) = self.fill(memory, offsets) else {
+            self.fault = 1;
+            return false;
+        };
+        let heap = offsets.layout == FrameOffsets::HEAP;
+        let (mut frame, mut visited, mut count) = (self.frame, self.visited, record.frame_count);
+        for _ in 0..MAX_FRAMES_PER_WINDOW {
+            let offset = frame.wrapping_sub(base);
+            if offset > last || visited >= MAX_PYTHON_FRAMES {
+                break;
+            }
+            let header = (offset as usize) & (WINDOW_BYTES - 8);
+            let mut instruction = self.field(header, offsets.instruction);
+            let mut owner = self.field(header, offsets.owner) as u8;
+            if heap {
+                // f_lasti is an int; -1 before the first instruction.
+                instruction = i64::from(instruction as u32 as i32).cast_unsigned();
+                owner = 0;
+            }
+            // From 3.14 on f_executable is a _PyStackRef with tag bits; code objects are aligned to 16 bytes.
+            let code = self.field(header, offsets.code) & !7;
+            let Some(slot) = record.frames.get_mut(opaque(u64::from(count)) as usize) else { break };
+            *slot = RawFrame::new(code, owner, instruction);
+            frame = self.field(header, offsets.previous);
+            count += 1;
+            visited += 1;
+        }
+        self.frame = frame;
+        self.visited = visited;
+        record.frame_count = count;
+        true
+    }
+
+    /// Visits one frame; returns its first local variable if it is a Python frame.
+    #[inline(always)]
+    pub fn first_local_step<M: RemoteMemory>(&mut self, memory: &M, offsets: &FrameOffsets) -> Option<u64> {
+        let frame = self.frame;
+        // `fill` of a heap frame reads the header alone; the first local lies behind it.
+        let length = ((offsets.localsplus & FIELD_MASK) + 8) as usize;
+        let window = &raw mut self.window;
+        // SAFETY: `length` is below 136 and the window is larger.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length) };
+        if self.is_over() || memory.read_into(frame, bytes).is_err() {
+            self.frame = 0;
+            return None;
+        }
+        let owner = self.field(0, offsets.owner) as u8;
+        let is_python = offsets.owner == FrameOffsets::NONE || owner < FrameOffsets::FIRST_SHIM_OWNER;
+        let local = self.field(0, offsets.localsplus) & !7;
+        self.frame = self.field(0, offsets.previous);
+        self.visited += 1;
+        if is_python { Some(local) } else { None }
+    }
+
+    /// Copies the memory that ends with the header of `self.frame`, as far back as its page begins. Returns the
+    /// address of the window and the offset of that last frame in it.
+    #[inline(always)]
+    fn fill<M: RemoteMemory>(&mut self, memory: &M, offsets: &FrameOffsets) -> Result<(u64, u64), Fault> {
+        let header_bytes = u64::from(offsets.header_bytes & (2 * MAX_FRAME_HEADER_BYTES - 1));
+        let mut length = header_bytes;
+        if offsets.layout != FrameOffsets::HEAP {
+            length += self.frame & (WINDOW_BYTES as u64 - 1);
+        }
+        if length > WINDOW_BYTES as u64 {
+            length = WINDOW_BYTES as u64;
+        }
+        let base = self.frame.wrapping_add(header_bytes).wrapping_sub(length);
+        let window = &raw mut self.window;
+        // SAFETY: `length` is at most WINDOW_BYTES, which the window has room for.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length as usize) };
+        memory.read_into(base, bytes)?;
+        Ok((base, length.wrapping_sub(header_bytes)))
+    }
+
+    #[inline(always)]
+    fn field(&self, header: usize, offset: u32) -> u64 {
+        self.window_u64((header & (WINDOW_BYTES - 8)) + (offset & FIELD_MASK) as usize)
+    }
+
+    /// Eight bytes of the window, at any alignment.
+    #[inline(always)]
+    fn window_u64(&self, offset: usize) -> u64 {
+        let window = (&raw const self.window).cast::<u8>();
+        // SAFETY: callers mask the offset below WINDOW_BYTES + MAX_FRAME_HEADER_BYTES, and the slack behind the
+        // window is at least that and eight bytes.
+        let field = unsafe { window.add(offset) };
+        // SAFETY: as above; any bytes are a valid u64.
+        unsafe { field.cast::<u64>().read_unaligned() }
+    }
+}
+
+
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! The only module that imports aya: what this kernel can do, the object's programs loaded and attached, the
+//! ring and the counters read.
+//!
+//! aya 0.14 makes the maps and loads and attaches tracepoints and raw tracepoints. It knows no multi-uprobe
+//! links, so programs on functions are loaded and linked here ([`multi`]) where the kernel has such links, and
+//! by aya, one probe at a time, where it has not.
+
+mod error;
+mod kernel_btf;
+mod multi;
+mod programs;
+mod recorder;
+mod system;
+mod tracepoints;
+
+pub use error::BpfError;
+pub use recorder::{Counters, Delivery, ProbeRole, ProbeSite, Recorder, RingReader};

@@ -1,0 +1,330 @@
+//! The object in the kernel: loaded once, attached to processes, read from until it is dropped.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    num::NonZeroU32,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf},
+    programs::{
+        Program, RawTracePoint, TracePoint, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+    },
+};
+use memray_ebpf::{config::TargetConfig, stat::StatId};
+
+use super::{
+    error::BpfError,
+    kernel_btf::KernelTypes,
+    multi::{self, MultiObject},
+    programs::{
+        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FREE_ENTRY, LOSSLESS, RING, STATS, TARGETS,
+        TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
+    },
+    system::attach_tracepoint,
+    tracepoints::Tracepoints,
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memray-ebpf"));
+const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+
+/// What happens when the collector falls behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Probes wait until there is room.
+    Lossless,
+    /// Events are dropped and counted.
+    Lossy,
+}
+
+/// What a probe is for, which decides the programs that run at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProbeRole {
+    /// Entry and return of an allocating function.
+    Allocate,
+    /// Entry of a freeing function.
+    Free,
+    /// Entry of CPython's `code_dealloc`.
+    CodeDealloc,
+}
+
+/// One place for probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeSite {
+    pub role: ProbeRole,
+    /// A path that opens the file in our own mount namespace.
+    pub path: PathBuf,
+    pub file_offset: u64,
+    /// A packed [`memray_ebpf::cookie::Cookie`].
+    pub cookie: u64,
+}
+
+/// The three programs that sit on functions, loaded for multi links.
+#[derive(Debug)]
+struct MultiPrograms {
+    allocator_entry: OwnedFd,
+    allocator_return: OwnedFd,
+    free_entry: OwnedFd,
+    code_dealloc: OwnedFd,
+}
+
+/// The programs of the recording and everything they are attached to; dropping it detaches all.
+#[derive(Debug)]
+pub struct Recorder {
+    ebpf: Ebpf,
+    /// None where the kernel has no multi-uprobe links; then aya attaches each probe by itself.
+    multi: Option<MultiPrograms>,
+    links: Vec<OwnedFd>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct TargetConfigPod(TargetConfig);
+
+#[expect(unsafe_code, reason = "a marker for plain data")]
+// SAFETY: repr(C), integers only, sizes without padding are asserted where it is defined.
+unsafe impl Pod for TargetConfigPod {}
+
+impl Recorder {
+    /// Makes the maps, loads every program and attaches those that watch the whole system (they look at traced
+    /// processes only).
+    pub fn load(delivery: Delivery) -> Result<Self, BpfError> {
+        if OBJECT.is_empty() {
+            return Err(BpfError::NoObject);
+        }
+        let fs_base_offset = task_fs_base_offset()?;
+        let lossless = u32::from(delivery == Delivery::Lossless);
+        let ebpf = EbpfLoader::new()
+            .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
+            .override_global(LOSSLESS, &lossless, true)
+            .load(OBJECT)
+            .map_err(|error| BpfError::Maps(Box::new(error)))?;
+        let multi = match load_multi(&ebpf) {
+            Ok(programs) => Some(programs),
+            Err(BpfError::Verifier { source, log, program }) => {
+                // A kernel before 6.6 refuses the attach type before it looks at the program: no log.
+                if !log.is_empty() || source.raw_os_error() != Some(libc::EINVAL) {
+                    return Err(BpfError::Verifier { program, source, log });
+                }
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let mut recorder = Self { ebpf, multi, links: Vec::new() };
+        recorder.attach_tracepoints()?;
+        recorder.attach_thread_exit()?;
+        if recorder.multi.is_none() {
+            for name in [ALLOCATOR_ENTRY, ALLOCATOR_RETURN, FREE_ENTRY, CODE_DEALLOC] {
+                let program: &mut UProbe = program(&mut recorder.ebpf, name)?;
+                program.load().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+            }
+        }
+        Ok(recorder)
+    }
+
+    /// Tells the programs about a process. Do it before its probes are attached.
+    pub fn set_target(&mut self, pid: u32, config: &TargetConfig) -> Result<(), BpfError> {
+        let failed = |source| BpfError::Map { map: TARGETS, source: Box::new(source) };
+        let map = self.ebpf.map_mut(TARGETS).ok_or(BpfError::Missing { name: TARGETS })?;
+        let mut targets: BpfHashMap<&mut MapData, u32, TargetConfigPod> = map.try_into().map_err(failed)?;
+        targets.insert(pid, TargetConfigPod(*config), 0).map_err(failed)
+    }
+
+    /// Attaches probes to one process: frees first, then entries, then returns, so that no block is seen whose free
+    /// would be missed, and no return whose entry was.
+    pub fn attach(&mut self, pid: u32, sites: &[ProbeSite]) -> Result<(), BpfError> {
+        let mut groups: BTreeMap<(ProbeRole, &Path), Vec<(u64, u64)>> = BTreeMap::new();
+        for site in sites {
+            groups.entry((site.role, &site.path)).or_default().push((site.file_offset, site.cookie));
+        }
+        for (role, is_return) in [
+            (ProbeRole::Free, false),
+            (ProbeRole::CodeDealloc, false),
+            (ProbeRole::Allocate, false),
+            (ProbeRole::Allocate, true),
+        ] {
+            for ((_, path), points) in groups.iter().filter(|((group, _), _)| *group == role) {
+                self.attach_group(pid, role, is_return, path, points)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_group(
+        &mut self,
+        pid: u32,
+        role: ProbeRole,
+        is_return: bool,
+        path: &Path,
+        points: &[(u64, u64)],
+    ) -> Result<(), BpfError> {
+        let name = match (role, is_return) {
+            (ProbeRole::Allocate, false) => ALLOCATOR_ENTRY,
+            (ProbeRole::Allocate, true) => ALLOCATOR_RETURN,
+            (ProbeRole::Free, _) => FREE_ENTRY,
+            (ProbeRole::CodeDealloc, _) => CODE_DEALLOC,
+        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Attach {
+            program: name,
+            target: path.display().to_string(),
+            source,
+        };
+        if let Some(multi) = &self.multi {
+            let program = match (role, is_return) {
+                (ProbeRole::Allocate, false) => &multi.allocator_entry,
+                (ProbeRole::Allocate, true) => &multi.allocator_return,
+                (ProbeRole::Free, _) => &multi.free_entry,
+                (ProbeRole::CodeDealloc, _) => &multi.code_dealloc,
+            };
+            let link = multi::attach(program, path, points, is_return, pid).map_err(|error| failed(error.into()))?;
+            self.links.push(link);
+            return Ok(());
+        }
+        let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+        let program: &mut UProbe = program(&mut self.ebpf, name)?;
+        for (file_offset, cookie) in points {
+            let location = UProbeAttachLocation::AbsoluteOffset(*file_offset);
+            let point = UProbeAttachPoint { location, cookie: Some(*cookie) };
+            program.attach(point, path, scope).map_err(|error| failed(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// The reading end of the ring; once.
+    pub fn take_ring(&mut self) -> Result<RingReader, BpfError> {
+        let map = self.ebpf.take_map(RING).ok_or(BpfError::Missing { name: RING })?;
+        let ring = RingBuf::try_from(map).map_err(|source| BpfError::Map { map: RING, source: Box::new(source) })?;
+        Ok(RingReader { ring })
+    }
+
+    /// The reading end of the counters; once.
+    pub fn take_counters(&mut self) -> Result<Counters, BpfError> {
+        let map = self.ebpf.take_map(STATS).ok_or(BpfError::Missing { name: STATS })?;
+        let stats =
+            PerCpuArray::try_from(map).map_err(|source| BpfError::Map { map: STATS, source: Box::new(source) })?;
+        Ok(Counters { stats })
+    }
+
+    fn attach_tracepoints(&mut self) -> Result<(), BpfError> {
+        let (_, _, first) = TRACEPOINTS[0];
+        let tracepoints = Tracepoints::open().map_err(|source| BpfError::Tracepoint { name: first, source })?;
+        for (name, category, tracepoint) in TRACEPOINTS {
+            let program: &mut TracePoint = program(&mut self.ebpf, name)?;
+            program.load().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+            let id = tracepoints
+                .id(category, tracepoint)
+                .map_err(|source| BpfError::Tracepoint { name: tracepoint, source })?;
+            let fd = program.fd().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+            let link = attach_tracepoint(fd.as_fd(), id).map_err(|error| BpfError::Attach {
+                program: name,
+                target: tracepoint.to_owned(),
+                source: error.into(),
+            })?;
+            self.links.push(link);
+        }
+        Ok(())
+    }
+
+    fn attach_thread_exit(&mut self) -> Result<(), BpfError> {
+        const TARGET: &str = "sched_process_exit";
+        let program: &mut RawTracePoint = program(&mut self.ebpf, THREAD_EXIT)?;
+        program.load().map_err(|source| BpfError::Load { program: THREAD_EXIT, source: Box::new(source) })?;
+        program.attach(TARGET).map_err(|error| BpfError::Attach {
+            program: THREAD_EXIT,
+            target: TARGET.to_owned(),
+            source: error.into(),
+        })?;
+        Ok(())
+    }
+}
+
+/// The records of the ring, in order.
+pub struct RingReader {
+    ring: RingBuf<MapData>,
+}
+
+impl std::fmt::Debug for RingReader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RingReader").finish_non_exhaustive()
+    }
+}
+
+impl RingReader {
+    /// Hands every record that is there to `consume`; returns how many there were.
+    pub fn drain(&mut self, mut consume: impl FnMut(&[u8])) -> u64 {
+        let mut records = 0;
+        while let Some(record) = self.ring.next() {
+            consume(&record);
+            records += 1;
+        }
+        records
+    }
+}
+
+/// The counters of the programs.
+pub struct Counters {
+    stats: PerCpuArray<MapData, u64>,
+}
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Counters").finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    /// Sums over the CPUs, indexed by [`StatId`].
+    pub fn read(&self) -> Result<[u64; StatId::COUNT], BpfError> {
+        let mut sums = [0; StatId::COUNT];
+        for (index, sum) in (0u32..).zip(&mut sums) {
+            let values = self
+                .stats
+                .get(&index, 0)
+                .map_err(|source| BpfError::Map { map: STATS, source: Box::new(source) })?;
+            *sum = values.iter().sum();
+        }
+        Ok(sums)
+    }
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, BpfError>
+where
+    &'a mut T: TryFrom<&'a mut Program>,
+{
+    let program = ebpf.program_mut(name).ok_or(BpfError::Missing { name })?;
+    program.try_into().ok().ok_or(BpfError::Missing { name })
+}
+
+fn load_multi(ebpf: &Ebpf) -> Result<MultiPrograms, BpfError> {
+    let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
+    Ok(MultiPrograms {
+        allocator_entry: object.load(ALLOCATOR_ENTRY)?,
+        allocator_return: object.load(ALLOCATOR_RETURN)?,
+        free_entry: object.load(FREE_ENTRY)?,
+        code_dealloc: object.load(CODE_DEALLOC)?,
+    })
+}
+
+fn map_fd(map: &Map) -> Option<RawFd> {
+    let data = match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => data,
+        _ => return None,
+    };
+    Some(data.fd().as_fd().as_raw_fd())
+}
+
+fn task_fs_base_offset() -> Result<u64, BpfError> {
+    let bytes = fs::read(KERNEL_TYPES).map_err(BpfError::KernelTypes)?;
+    let types = KernelTypes::parse(&bytes);
+    types
+        .and_then(|types| types.member_offset("task_struct", &["thread", "fsbase"]))
+        .ok_or(BpfError::KernelTypeMissing { structure: "task_struct", member: "thread.fsbase" })
+}

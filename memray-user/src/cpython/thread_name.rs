@@ -1,0 +1,67 @@
+//! The name that a program gave to a thread by `threading.Thread`.
+//!
+//! Python hands it to the kernel only from 3.14 on, and only 15 bytes of it. The thread's outermost frame is
+//! `Thread._bootstrap(self)`, so its first local variable is the `Thread`, which has the name in `_name`.
+//! Input: what the BPF programs found in that place, which may be any object or none; nothing is believed before
+//! its class says that it is a thread.
+
+use memray_ebpf::{event::ThreadRecord, memory::RemoteMemory};
+
+use super::{attribute::attribute, detect::Interpreter, offsets::Offsets, strings};
+
+/// Classes in a method resolution order that are looked at.
+const MAX_BASES: u64 = 64;
+
+/// `Py_TPFLAGS_UNICODE_SUBCLASS` (Include/object.h).
+const UNICODE_SUBCLASS: u64 = 1 << 28;
+
+/// From 3.14 on references in frames carry tags in the low bits (`_PyStackRef`); objects lie at multiples of 8.
+const TAG_BITS: u64 = 7;
+
+/// The name of the thread; `None` for the main thread (whose outermost frame is the program's own), for threads
+/// that were not started by `threading`, and for one whose memory has changed meanwhile.
+pub fn thread_name(
+    memory: &impl RemoteMemory,
+    interpreter: &Interpreter,
+    record: &ThreadRecord,
+) -> Option<String> {
+    name_of(memory, &interpreter.offsets, record.bootstrap_self & !TAG_BITS)
+}
+
+fn name_of(memory: &impl RemoteMemory, offsets: &Offsets, object: u64) -> Option<String> {
+    if object == 0 || !is_thread(memory, offsets, object)? {
+        return None;
+    }
+    let name = attribute(memory, offsets, object, "_name")?;
+    is_str(memory, offsets, name)?
+        .then(|| strings::read(memory, name, &offsets.code).ok())?
+        .map(|name| name.text)
+}
+
+/// Whether the object's class is called `Thread` or inherits from one that is.
+fn is_thread(memory: &impl RemoteMemory, offsets: &Offsets, object: u64) -> Option<bool> {
+    let word = |address: u64, offset: u32| memory.read_u64(address.wrapping_add(offset.into())).ok();
+    let fields = &offsets.object;
+    let type_address = word(object, fields.object_type)?;
+    let order = word(type_address, fields.type_mro)?;
+    let count = word(order, fields.tuple_size)?.min(MAX_BASES);
+    for index in 0..count {
+        let base = word(order.wrapping_add(index * 8), fields.tuple_items)?;
+        let name = word(base, fields.type_name)?;
+        let mut bytes = [0; 7];
+        if memory.read_into(name, &mut bytes).is_ok() && bytes == *b"Thread\0" {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+fn is_str(memory: &impl RemoteMemory, offsets: &Offsets, object: u64) -> Option<bool> {
+    let type_address = memory
+        .read_u64(object.wrapping_add(offsets.object.object_type.into()))
+        .ok()?;
+    let flags = memory
+        .read_u64(type_address.wrapping_add(offsets.object.type_flags.into()))
+        .ok()?;
+    Some(flags & UNICODE_SUBCLASS != 0)
+}

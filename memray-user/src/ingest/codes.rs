@@ -1,0 +1,204 @@
+//! The code objects of one process: names and line tables as the kernel sends them, frames as the capture names
+//! them.
+//!
+//! A code object is known by its address until it dies; the frames made from it live on. Lines are decoded at the
+//! first sight of an instruction and kept with it. What knows CPython's formats is behind [`CodeReader`].
+
+use std::{ops::Range, sync::Arc};
+
+use memray_ebpf::event::{CodeRecord, RawFrame, RawString, ThreadRecord};
+use rustc_hash::FxHashMap;
+
+use super::{
+    counters::{Counter, Counters},
+    decode::LineTable,
+    frames::{FrameIndex, FrameText, Frames},
+};
+use crate::model::FrameKind;
+
+/// Longest line table that is kept: far above the largest of any real program, and a bound on what a damaged
+/// length can ask for.
+const MAX_LINE_TABLE_BYTES: u64 = 16 << 20;
+
+/// Put behind a name of which only the beginning could be read.
+const CUT_NAME: &str = "…<cut>";
+/// In place of a name of which nothing could be read.
+const UNREADABLE_NAME: &str = "<unreadable name>";
+
+/// What `ingest` must know of the CPython inside a process; one for each process.
+pub trait CodeReader: std::fmt::Debug + Send {
+    /// The text of a `str`; what the record does not hold is read from the process, at once.
+    fn string(&self, raw: &RawString) -> DecodedString;
+    /// The line of a frame, 0 where the table has none.
+    fn line(&self, code: &CodeObject, frame: RawFrame) -> u32;
+    /// False for what is in the chain of frames and is not one of the program (shims, entry trampolines).
+    fn is_python_frame(&self, frame: RawFrame) -> bool;
+    /// The name in `threading.Thread`, if the record leads to one.
+    fn thread_name(&self, record: &ThreadRecord) -> Option<String>;
+    /// The bytes of a line table that the kernel did not send, read from the process; `None` if it cannot be.
+    fn line_table_rest(&self, code: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>>;
+}
+
+/// A `str` of the target as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodedString {
+    pub text: String,
+    /// False if only a beginning of it could be read.
+    pub complete: bool,
+}
+
+/// A code object as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeObject {
+    pub address: u64,
+    pub file: Arc<str>,
+    /// `co_qualname`, or `co_name` before 3.11.
+    pub name: Arc<str>,
+    pub first_line: i32,
+    pub line_table_address: u64,
+    /// Length of the whole table.
+    pub line_table_bytes: u64,
+    /// The table from its beginning, as far as it is known.
+    pub line_table: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    object: CodeObject,
+    /// The thread whose walk sends the line table.
+    sender_tid: u32,
+    /// No more of the line table will come.
+    settled: bool,
+    frames: FxHashMap<u64, FrameIndex>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Codes {
+    by_address: FxHashMap<u64, Entry>,
+}
+
+/// What naming a frame needs beside the code objects.
+#[derive(Debug)]
+pub struct Naming<'ingest> {
+    pub reader: &'ingest dyn CodeReader,
+    pub frames: &'ingest mut Frames,
+    pub counters: &'ingest mut Counters,
+    /// Index of the process inside `ingest`.
+    pub process: usize,
+}
+
+impl Codes {
+    /// A code object is described, for the first time or anew.
+    pub fn describe(&mut self, record: &CodeRecord, naming: &mut Naming<'_>) {
+        let file = naming.name(&record.file);
+        let name = naming.name(&record.name);
+        let object = CodeObject {
+            address: record.code,
+            file,
+            name,
+            first_line: record.first_line,
+            line_table_address: record.line_table_address,
+            line_table_bytes: record.line_table_bytes.min(MAX_LINE_TABLE_BYTES),
+            line_table: Vec::new(),
+        };
+        let settled = object.line_table_bytes == 0;
+        let sender_tid = record.header.tid;
+        self.by_address.insert(
+            record.code,
+            Entry {
+                object,
+                sender_tid,
+                settled,
+                frames: FxHashMap::default(),
+            },
+        );
+    }
+
+    /// A part of a line table. Parts come in order; behind a gap they are left to be read from the process.
+    pub fn add_line_table(&mut self, part: &LineTable<'_>) {
+        let Some(entry) = self.by_address.get_mut(&part.code) else {
+            return;
+        };
+        let object = &mut entry.object;
+        let known = object.line_table.len();
+        if entry.settled || part.offset_bytes as usize != known {
+            return;
+        }
+        let room = usize::try_from(object.line_table_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(known);
+        object
+            .line_table
+            .extend_from_slice(&part.data[..part.data.len().min(room)]);
+        entry.settled = object.line_table.len() as u64 == object.line_table_bytes;
+    }
+
+    /// The code object has died; its address can come back as another one.
+    pub fn forget(&mut self, code: u64) {
+        self.by_address.remove(&code);
+    }
+
+    /// The frame of an instruction, walked by a thread. Where the code object, or its line table, is still on its
+    /// way from another thread, the frame is left to be resolved before the next batch.
+    pub fn frame(&mut self, frame: RawFrame, walker_tid: u32, naming: &mut Naming<'_>) -> FrameIndex {
+        match self.by_address.get_mut(&frame.code()) {
+            Some(entry) if entry.settled || entry.sender_tid == walker_tid => entry.frame(frame, naming),
+            _ => naming.frames.unresolved(naming.process, frame),
+        }
+    }
+
+    /// What a frame shows that was left unresolved; `None` if its code object has never been described.
+    pub fn resolve(&mut self, frame: RawFrame, naming: &mut Naming<'_>) -> Option<FrameText> {
+        let entry = self.by_address.get_mut(&frame.code())?;
+        let index = entry.frame(frame, naming);
+        Some(naming.frames.text(index).clone())
+    }
+}
+
+impl Entry {
+    fn frame(&mut self, frame: RawFrame, naming: &mut Naming<'_>) -> FrameIndex {
+        if let Some(&index) = self.frames.get(&frame.instruction) {
+            return index;
+        }
+        if !self.settled {
+            self.settle(naming);
+        }
+        let text = FrameText {
+            function: Arc::clone(&self.object.name),
+            file: Arc::clone(&self.object.file),
+            line: naming.reader.line(&self.object, frame),
+            kind: FrameKind::Python,
+        };
+        let index = naming.frames.intern(&text);
+        self.frames.insert(frame.instruction, index);
+        index
+    }
+
+    fn settle(&mut self, naming: &mut Naming<'_>) {
+        self.settled = true;
+        let missing = self.object.line_table.len() as u64..self.object.line_table_bytes;
+        let missing_bytes = usize::try_from(missing.end - missing.start).unwrap_or(usize::MAX);
+        match naming.reader.line_table_rest(&self.object, missing) {
+            Some(rest) if rest.len() == missing_bytes => self.object.line_table.extend(rest),
+            _ => naming
+                .counters
+                .add(naming.process, Counter::LineTableIncomplete, 0),
+        }
+    }
+}
+
+impl Naming<'_> {
+    fn name(&mut self, raw: &RawString) -> Arc<str> {
+        let DecodedString { mut text, complete } = self.reader.string(raw);
+        if !complete {
+            self.counters.add(self.process, Counter::NameIncomplete, 0);
+            if text.is_empty() {
+                text.push_str(UNREADABLE_NAME);
+            } else {
+                text.push_str(CUT_NAME);
+            }
+        }
+        self.frames.string(&text)
+    }
+}

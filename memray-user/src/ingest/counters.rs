@@ -1,0 +1,323 @@
+//! What was lost or is not known for sure: the kernel's counters and those of `ingest`, as rows, and the check that
+//! every event that the kernel saw is in the capture or in one of them.
+
+use memray_ebpf::stat::{StatId, StatKind};
+
+use crate::model::{LossRow, ProcessId};
+
+/// What `ingest` itself counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    MalformedRecord,
+    UnknownProcess,
+    FreeOfUnknown,
+    ImplicitFree,
+    UndoneUnknown,
+    StackIncomplete,
+    StackUnknown,
+    CodeUnknown,
+    NameIncomplete,
+    LineTableIncomplete,
+    ThreadUnannounced,
+}
+
+impl Counter {
+    pub const ALL: [Self; 11] = [
+        Self::MalformedRecord,
+        Self::UnknownProcess,
+        Self::FreeOfUnknown,
+        Self::ImplicitFree,
+        Self::UndoneUnknown,
+        Self::StackIncomplete,
+        Self::StackUnknown,
+        Self::CodeUnknown,
+        Self::NameIncomplete,
+        Self::LineTableIncomplete,
+        Self::ThreadUnannounced,
+    ];
+
+    /// The name in captures: stable.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MalformedRecord => "malformed_record",
+            Self::UnknownProcess => "unknown_process",
+            Self::FreeOfUnknown => "free_of_unknown",
+            Self::ImplicitFree => "implicit_free",
+            Self::UndoneUnknown => "undone_unknown",
+            Self::StackIncomplete => "stack_incomplete",
+            Self::StackUnknown => "stack_unknown",
+            Self::CodeUnknown => "code_unknown",
+            Self::NameIncomplete => "name_incomplete",
+            Self::LineTableIncomplete => "line_table_incomplete",
+            Self::ThreadUnannounced => "thread_unannounced",
+        }
+    }
+
+    /// One sentence for a report.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::MalformedRecord => "records that could not be read",
+            Self::UnknownProcess => "events of processes that were not being recorded",
+            Self::FreeOfUnknown => "frees of blocks that were allocated before the recording began",
+            Self::ImplicitFree => {
+                "blocks whose free was not seen, ended when their address was handed out again"
+            }
+            Self::UndoneUnknown => "failed realloc and mremap calls whose beginning was not seen",
+            Self::StackIncomplete => "stacks of which a part was lost, shown without frames",
+            Self::StackUnknown => "events whose stack was never described, shown without frames",
+            Self::CodeUnknown => "frames whose code object was never described",
+            Self::NameIncomplete => "names of files and functions that could not be read to their end",
+            Self::LineTableIncomplete => "line tables that could not be read to their end",
+            Self::ThreadUnannounced => "threads whose name was never sent",
+        }
+    }
+
+    pub const fn kind(self) -> StatKind {
+        match self {
+            Self::MalformedRecord | Self::UnknownProcess => StatKind::Lost,
+            Self::FreeOfUnknown => StatKind::Neutral,
+            _ => StatKind::Degraded,
+        }
+    }
+}
+
+/// Kinds of events for which seen = recorded + lost is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Allocation,
+    Free,
+    Map,
+    Unmap,
+}
+
+impl EventKind {
+    const ALL: [Self; 4] = [Self::Allocation, Self::Free, Self::Map, Self::Unmap];
+
+    const fn meta_key(self) -> &'static str {
+        match self {
+            Self::Allocation => "identity.allocations",
+            Self::Free => "identity.frees",
+            Self::Map => "identity.maps",
+            Self::Unmap => "identity.unmaps",
+        }
+    }
+
+    /// What the kernel saw, and what it could not send.
+    const fn stats(self) -> (StatId, StatId) {
+        match self {
+            Self::Allocation => (StatId::AllocationSeen, StatId::AllocationRingFull),
+            Self::Free => (StatId::FreeSeen, StatId::FreeRingFull),
+            Self::Map => (StatId::MapSeen, StatId::MapRingFull),
+            Self::Unmap => (StatId::UnmapSeen, StatId::UnmapRingFull),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    events: u64,
+    bytes: u64,
+    changed: bool,
+}
+
+type Tallies = [Tally; Counter::ALL.len()];
+
+#[derive(Debug)]
+struct KernelStats {
+    process_id: Option<ProcessId>,
+    values: [u64; StatId::COUNT],
+    written: [u64; StatId::COUNT],
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Counters {
+    shared: Tallies,
+    by_process: Vec<Tallies>,
+    kernel: Vec<KernelStats>,
+    recorded: [u64; 4],
+    dropped: [u64; 4],
+}
+
+impl Counters {
+    /// Makes room for one more process, the index of which is the number of those before.
+    pub fn add_process(&mut self) {
+        self.by_process.push(Tallies::default());
+    }
+
+    pub fn add(&mut self, process: usize, counter: Counter, bytes: u64) {
+        self.by_process[process][counter as usize].add(bytes);
+    }
+
+    pub fn add_shared(&mut self, counter: Counter) {
+        self.shared[counter as usize].add(0);
+    }
+
+    /// An event has come out of the ring and is in the capture.
+    pub fn recorded(&mut self, kind: EventKind) {
+        self.recorded[kind as usize] += 1;
+    }
+
+    /// An event has come out of the ring and belongs to no process that is recorded.
+    pub fn dropped(&mut self, kind: EventKind) {
+        self.dropped[kind as usize] += 1;
+    }
+
+    /// The kernel's counters as they are now; they replace those given before for the same process, or for all.
+    pub fn set_kernel_stats(&mut self, process_id: Option<ProcessId>, values: &[u64; StatId::COUNT]) {
+        if let Some(stats) = self
+            .kernel
+            .iter_mut()
+            .find(|stats| stats.process_id == process_id)
+        {
+            stats.values = *values;
+        } else {
+            self.kernel.push(KernelStats {
+                process_id,
+                values: *values,
+                written: [0; StatId::COUNT],
+            });
+        }
+    }
+
+    /// Counters that have changed since the last call.
+    pub fn take_rows(&mut self) -> Vec<LossRow> {
+        let mut rows = Vec::new();
+        for stats in &mut self.kernel {
+            for stat in StatId::ALL {
+                let events = stats.values[stat as usize];
+                if events != std::mem::replace(&mut stats.written[stat as usize], events) {
+                    let names = (stat.name(), stat.kind(), stat.describe());
+                    rows.push(row(stats.process_id, names, events, 0));
+                }
+            }
+        }
+        let by_process = (1..).map(Some).zip(&mut self.by_process);
+        for (process_id, tallies) in std::iter::once((None, &mut self.shared)).chain(by_process) {
+            for (counter, tally) in Counter::ALL.into_iter().zip(tallies) {
+                if std::mem::take(&mut tally.changed) {
+                    let names = (counter.name(), counter.kind(), counter.describe());
+                    rows.push(row(process_id, names, tally.events, tally.bytes));
+                }
+            }
+        }
+        rows
+    }
+
+    /// For each kind of event whether seen = recorded + lost: `ok`, or how many more were seen. Empty while the
+    /// kernel's counters are not known.
+    pub fn identity(&self) -> Vec<(String, String)> {
+        if self.kernel.is_empty() {
+            return Vec::new();
+        }
+        let sum = |stat: StatId| -> i128 {
+            self.kernel
+                .iter()
+                .map(|stats| i128::from(stats.values[stat as usize]))
+                .sum()
+        };
+        EventKind::ALL
+            .into_iter()
+            .map(|kind| {
+                let (seen, ring_full) = kind.stats();
+                let accounted = self.recorded[kind as usize] + self.dropped[kind as usize];
+                let difference = sum(seen) - sum(ring_full) - i128::from(accounted);
+                let value = if difference == 0 {
+                    "ok".to_owned()
+                } else {
+                    difference.to_string()
+                };
+                (kind.meta_key().to_owned(), value)
+            })
+            .collect()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, bytes: u64) {
+        self.events += 1;
+        self.bytes = self.bytes.wrapping_add(bytes);
+        self.changed = true;
+    }
+}
+
+fn row(
+    process_id: Option<ProcessId>,
+    (reason, kind, description): (&str, StatKind, &str),
+    events: u64,
+    bytes: u64,
+) -> LossRow {
+    let kind = match kind {
+        StatKind::Neutral => "neutral",
+        StatKind::Lost => "lost",
+        StatKind::Degraded => "degraded",
+    };
+    LossRow {
+        process_id,
+        reason: reason.to_owned(),
+        kind: kind.to_owned(),
+        events,
+        bytes,
+        description: description.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_in_order_and_no_name_is_used_twice() {
+        let mut names: Vec<_> = StatId::ALL.iter().map(|stat| stat.name()).collect();
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+            assert!(!names.contains(&counter.name()), "{}", counter.name());
+            names.push(counter.name());
+        }
+        for (index, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+        }
+    }
+
+    #[test]
+    fn rows_are_those_that_changed() {
+        let mut counters = Counters::default();
+        counters.add_process();
+        counters.add(0, Counter::ImplicitFree, 10);
+        counters.add(0, Counter::ImplicitFree, 5);
+        let mut values = [0; StatId::COUNT];
+        values[StatId::FreeRingFull as usize] = 4;
+        counters.set_kernel_stats(None, &values);
+        let figures = |rows: Vec<LossRow>| -> Vec<_> {
+            rows.into_iter()
+                .map(|row| (row.process_id, row.reason, row.kind, row.events, row.bytes))
+                .collect()
+        };
+        assert_eq!(
+            figures(counters.take_rows()),
+            [
+                (None, "free_ring_full".to_owned(), "lost".to_owned(), 4, 0),
+                (Some(1), "implicit_free".to_owned(), "degraded".to_owned(), 2, 15),
+            ]
+        );
+        assert!(counters.take_rows().is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let mut counters = Counters::default();
+        assert!(counters.identity().is_empty());
+        let mut values = [0; StatId::COUNT];
+        values[StatId::AllocationSeen as usize] = 5;
+        values[StatId::AllocationRingFull as usize] = 2;
+        values[StatId::FreeSeen as usize] = 1;
+        counters.set_kernel_stats(Some(1), &values);
+        for _ in 0..2 {
+            counters.recorded(EventKind::Allocation);
+        }
+        counters.dropped(EventKind::Allocation);
+        counters.recorded(EventKind::Unmap);
+        let values: Vec<_> = counters.identity().into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values, ["ok", "1", "ok", "-1"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Which mappings count as heap, and the `mremap` calls that are under way.
+
+use rustc_hash::FxHashMap;
+
+use super::ranges::ranges_overlap;
+
+/// Whether a mapping made by mmap(2) is heap: anonymous memory that can be used.
+///
+/// `protection` holds `PROT_*`, `map_flags` holds `MAP_*`. A file's pages belong to the page cache and not to the
+/// program's heap, and a reservation without access (`PROT_NONE`) has no memory behind it. Such a mapping still
+/// ends what it is laid over.
+pub fn counts_as_heap(protection: u32, map_flags: u32) -> bool {
+    const MAP_ANONYMOUS: u32 = libc::MAP_ANONYMOUS.cast_unsigned();
+    const PROT_NONE: u32 = libc::PROT_NONE.cast_unsigned();
+    map_flags & MAP_ANONYMOUS != 0 && protection != PROT_NONE
+}
+
+/// Whether an mremap(2) left the old range mapped (`MREMAP_DONTUNMAP`).
+pub fn keeps_old_range(mremap_flags: u32) -> bool {
+    const MREMAP_DONTUNMAP: u32 = libc::MREMAP_DONTUNMAP.cast_unsigned();
+    mremap_flags & MREMAP_DONTUNMAP != 0
+}
+
+/// An `mremap` whose result is not known yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingUnmap {
+    pub address: u64,
+    pub size_bytes: u64,
+    /// The old range counted as heap, so the new one will.
+    pub counted: bool,
+    /// The old range has been ended already, because another thread mapped over it.
+    pub applied: bool,
+}
+
+/// At most one for each thread.
+///
+/// The kernel speaks of the old range when the call begins. It is ended only when the same thread speaks again:
+/// then it is known whether the call failed, and nothing ever has to be taken back.
+#[derive(Debug, Default)]
+pub struct PendingUnmaps {
+    by_tid: FxHashMap<u32, PendingUnmap>,
+}
+
+impl PendingUnmaps {
+    pub fn is_empty(&self) -> bool {
+        self.by_tid.is_empty()
+    }
+
+    pub fn begin(&mut self, tid: u32, pending: PendingUnmap) {
+        self.by_tid.insert(tid, pending);
+    }
+
+    pub fn take(&mut self, tid: u32) -> Option<PendingUnmap> {
+        self.by_tid.remove(&tid)
+    }
+
+    pub fn first_tid(&self) -> Option<u32> {
+        self.by_tid.keys().min().copied()
+    }
+
+    /// The range of one that lies in the way of a new mapping and has not been ended; marks it as ended.
+    pub fn apply_overlapping(&mut self, address: u64, size_bytes: u64) -> Option<(u64, u64)> {
+        let overlaps = |pending: &PendingUnmap| {
+            ranges_overlap((pending.address, pending.size_bytes), (address, size_bytes))
+        };
+        let (_, pending) = self
+            .by_tid
+            .iter_mut()
+            .filter(|(_, pending)| !pending.applied && overlaps(pending))
+            .min_by_key(|(tid, _)| **tid)?;
+        pending.applied = true;
+        Some((pending.address, pending.size_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+    const PRIVATE: i32 = libc::MAP_PRIVATE;
+    const ANONYMOUS: i32 = libc::MAP_ANONYMOUS;
+
+    #[test]
+    fn heap_is_anonymous_and_usable() {
+        for (protection, flags, expect) in [
+            (READ_WRITE, PRIVATE | ANONYMOUS, true),
+            (READ_WRITE, libc::MAP_SHARED | ANONYMOUS, true),
+            (libc::PROT_READ, PRIVATE | ANONYMOUS, true),
+            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_STACK, true),
+            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_FIXED, true),
+            (libc::PROT_NONE, PRIVATE | ANONYMOUS, false),
+            (libc::PROT_NONE, PRIVATE | ANONYMOUS | libc::MAP_NORESERVE, false),
+            (READ_WRITE, PRIVATE, false),
+            (READ_WRITE, libc::MAP_SHARED, false),
+        ] {
+            let counts = counts_as_heap(protection.cast_unsigned(), flags.cast_unsigned());
+            assert_eq!(counts, expect, "{protection:#x} {flags:#x}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Ring records in, rows of the capture out.
+//!
+//! Pure and single-threaded: no clock, no file, no kernel. The session feeds records in the order of the ring,
+//! which is the order of events, and takes a [`Batch`] every half second: all that changed since the one before,
+//! consistent in itself, so that a capture that ends with any batch is whole.
+//!
+//! Invariants:
+//!  - every allocation that is counted is a live row, or one or more freed rows, never both;
+//!  - live bytes of a process are the sum over its sites, and so is its peak (see [`totals`]);
+//!  - no work per event depends on how much is alive, but for a logarithm where ranges are mapped;
+//!  - what is not known is counted (see [`counters`]) and shown as what it is, never guessed.
+//!
+//! Times that come in are `CLOCK_MONOTONIC` in nanoseconds; times in rows count from
+//! [`IngestOptions::clock_base_ns`] and never run backwards, since records can be a few microseconds out of order
+//! in time while their order is true.
+
+pub mod codes;
+pub mod counters;
+pub mod decode;
+pub mod frames;
+pub mod histogram;
+pub mod live;
+pub mod maps;
+pub mod process;
+pub mod ranges;
+pub mod script;
+pub mod sites;
+pub mod stacks;
+pub mod threads;
+pub mod timeline;
+pub mod totals;
+pub mod tree;
+pub mod window;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use codes::{CodeObject, CodeReader, DecodedString};
+use memray_ebpf::{limits::COMM_BYTES, stat::StatId};
+use rustc_hash::FxHashMap;
+pub use script::ScriptStart;
+
+use self::{
+    counters::{Counter, EventKind},
+    decode::{Record, decode},
+    process::{Process, Shared, naming},
+    timeline::SiteIntervals,
+};
+use crate::model::{Batch, LiveRow, ProcessId, ProcessRow, SiteTimelineRow};
+
+/// What a recording is to count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngestOptions {
+    /// `CLOCK_MONOTONIC` at time 0 of the capture (`meta.clock_base_ns`).
+    pub clock_base_ns: u64,
+    /// When the first process begins to count; [`ScriptStart::Immediately`] to include start-up.
+    pub script: ScriptStart,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ingest {
+    options: IngestOptions,
+    last_ts: u64,
+    processes: Vec<Process>,
+    by_pid: FxHashMap<u32, usize>,
+    /// The last one asked for: records of one process come in runs.
+    last_process: Option<(u32, usize)>,
+    shared: Shared,
+    site_intervals: SiteIntervals,
+    site_timeline: Vec<SiteTimelineRow>,
+    /// Live rows of processes that have ended since the last batch.
+    live_of_ended: Vec<LiveRow>,
+}
+
+impl Ingest {
+    pub fn new(options: IngestOptions) -> Self {
+        Self {
+            options,
+            last_ts: 0,
+            processes: Vec::new(),
+            by_pid: FxHashMap::default(),
+            last_process: None,
+            shared: Shared::default(),
+            site_intervals: SiteIntervals::default(),
+            site_timeline: Vec::new(),
+            live_of_ended: Vec::new(),
+        }
+    }
+
+    /// Begins one life of a process, before its first record; a life of the same pid that was not ended is over.
+    /// `row.process_id` is filled in. A process without Python, and one that another of the capture started
+    /// (`row.parent_process_id`), counts from its first event.
+    pub fn add_process(&mut self, mut row: ProcessRow, reader: Box<dyn CodeReader>) -> ProcessId {
+        let index = self.processes.len();
+        row.process_id = ProcessId::try_from(index + 1).expect("2^32 processes do not fit in memory");
+        let at_once = row.python_version.is_empty() || row.parent_process_id.is_some();
+        let script = if at_once {
+            ScriptStart::Immediately
+        } else {
+            self.options.script.clone()
+        };
+        let process_id = row.process_id;
+        self.by_pid.insert(row.pid, index);
+        self.last_process = None;
+        self.processes.push(Process::new(index, row, reader, script));
+        self.shared.counters.add_process();
+        process_id
+    }
+
+    /// Takes in one record: its bytes in the ring, beginning at a multiple of 8.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let Ok(record) = decode(bytes) else {
+            self.shared.counters.add_shared(Counter::MalformedRecord);
+            return;
+        };
+        let header = record.header();
+        let kind = event_kind(&record);
+        let Some(index) = self.process_of(header.pid) else {
+            self.shared.counters.add_shared(Counter::UnknownProcess);
+            if let Some(kind) = kind {
+                self.shared.counters.dropped(kind);
+            }
+            return;
+        };
+        let ts = header
+            .time_ns
+            .saturating_sub(self.options.clock_base_ns)
+            .max(self.last_ts);
+        self.last_ts = ts;
+        if let Some(kind) = kind {
+            self.shared.counters.recorded(kind);
+            if let Some(ended) = self.site_intervals.advance(ts) {
+                self.shared.sites.take_interval(ended, &mut self.site_timeline);
+            }
+        }
+        dispatch(index, &mut self.processes[index], &record, ts, &mut self.shared);
+    }
+
+    /// Resident bytes of a process; kept in the interval of the timeline in which `time_ns` lies. Ignored before
+    /// the program's own code has begun.
+    pub fn sample_rss(&mut self, process_id: ProcessId, time_ns: u64, rss_bytes: u64) {
+        let ts = self.time(time_ns);
+        if let Some(process) = self.process_mut(process_id)
+            && process.started
+            && process.row.ended_ns.is_none()
+        {
+            process
+                .timeline
+                .sample_rss(ts, rss_bytes, process_id, &process.totals);
+        }
+    }
+
+    /// The kernel's name of a thread as a later look at it shows it; without the zero byte or with.
+    pub fn rename(&mut self, process_id: ProcessId, tid: u32, comm: &[u8]) {
+        let mut name = [0; COMM_BYTES];
+        for (to, from) in name[..COMM_BYTES - 1].iter_mut().zip(comm) {
+            *to = *from;
+        }
+        if let Some(process) = index_of(process_id).and_then(|index| self.processes.get_mut(index)) {
+            process.threads.rename(tid, name, &mut self.shared.threads);
+        }
+    }
+
+    /// The kernel's counters as they are now, in all or of one process.
+    pub fn set_kernel_stats(&mut self, process_id: Option<ProcessId>, values: &[u64; StatId::COUNT]) {
+        self.shared.counters.set_kernel_stats(process_id, values);
+    }
+
+    /// When the program's own code began, `None` before.
+    pub fn script_started_ns(&self, process_id: ProcessId) -> Option<u64> {
+        self.processes.get(index_of(process_id)?)?.row.script_started_ns
+    }
+
+    /// The process has ended and its last record has been taken in. `exit_status` as a shell shows it.
+    pub fn end_process(&mut self, process_id: ProcessId, time_ns: u64, exit_status: Option<i32>) {
+        let ts = self.time(time_ns);
+        let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) else {
+            return;
+        };
+        self.resolve_frames();
+        let process = &mut self.processes[index];
+        if process.row.ended_ns.is_some() {
+            return;
+        }
+        process.settle_all(self.last_ts, &mut self.shared);
+        process
+            .threads
+            .count_unannounced(&self.shared.threads, &mut self.shared.counters);
+        process.timeline.close(process_id, &process.totals);
+        for survivor in self.shared.window.take_survivors_of(index) {
+            self.live_of_ended
+                .extend(process.live_row(&survivor, &self.shared.sites));
+        }
+        process.row.ended_ns = Some(ts);
+        process.row.exit_status = exit_status;
+        process.row_changed = true;
+        process.forget_heap();
+        if self.by_pid.get(&process.row.pid) == Some(&index) {
+            self.by_pid.remove(&process.row.pid);
+        }
+        self.last_process = None;
+    }
+
+    /// All that changed since the last batch. `now_ns` closes intervals of the timelines in which nothing more is
+    /// expected.
+    pub fn take_batch(&mut self, now_ns: u64) -> Batch {
+        let now = now_ns.saturating_sub(self.options.clock_base_ns);
+        for process in &mut self.processes {
+            let closed = process
+                .timeline
+                .close_before(now, process.row.process_id, &process.totals);
+            self.last_ts = self.last_ts.max(closed.unwrap_or(0));
+        }
+        if let Some(ended) = self.site_intervals.close_before(now) {
+            self.shared.sites.take_interval(ended, &mut self.site_timeline);
+            self.last_ts = self.last_ts.max(self.site_intervals.start());
+        }
+        self.collect()
+    }
+
+    /// The last batch: nothing more will come. What threads held back takes effect, the timelines are closed, and
+    /// `meta` says for each kind of event whether seen = recorded + lost.
+    pub fn finish(&mut self) -> Batch {
+        for process in &mut self.processes {
+            if process.row.ended_ns.is_none() {
+                process.settle_all(self.last_ts, &mut self.shared);
+                process
+                    .threads
+                    .count_unannounced(&self.shared.threads, &mut self.shared.counters);
+                process.timeline.close(process.row.process_id, &process.totals);
+            }
+        }
+        let start = self.site_intervals.start();
+        self.shared.sites.take_interval(start, &mut self.site_timeline);
+        let mut batch = self.collect();
+        batch.meta.extend(self.shared.counters.identity());
+        batch
+    }
+
+    fn collect(&mut self) -> Batch {
+        self.resolve_frames();
+        let mut batch = Batch::default();
+        let (survivors, removed) = self.shared.window.take();
+        batch.live_removed = removed;
+        batch.live_added = std::mem::take(&mut self.live_of_ended);
+        let sites = &self.shared.sites;
+        batch.live_added.extend(
+            survivors
+                .iter()
+                .filter_map(|survivor| self.processes[survivor.process].live_row(survivor, sites)),
+        );
+        batch.live_added.sort_unstable_by_key(|row| row.allocation_id);
+        for process in &mut self.processes {
+            let process_id = process.row.process_id;
+            if std::mem::take(&mut process.row_changed) {
+                batch.processes.push(process.row.clone());
+            }
+            process.timeline.take_rows(&mut batch.timeline);
+            process.histogram.take_rows(process_id, &mut batch.histogram);
+            batch.states.extend(process.totals.take_row(process_id));
+        }
+        let room = self.shared.freed.len();
+        batch.freed = std::mem::replace(&mut self.shared.freed, Vec::with_capacity(room));
+        batch.site_timeline = std::mem::take(&mut self.site_timeline);
+        batch.sites = self.shared.sites.take_rows();
+        batch.threads = self.shared.threads.take_rows();
+        batch.stacks = self.shared.tree.take_rows();
+        batch.frames = self.shared.frames.take_rows();
+        batch.losses = self.shared.counters.take_rows();
+        batch
+    }
+
+    /// Names the frames whose code objects were described after them.
+    fn resolve_frames(&mut self) {
+        for unresolved in self.shared.frames.take_unresolved() {
+            let Shared { frames, counters, .. } = &mut self.shared;
+            let process = &mut self.processes[unresolved.process];
+            let mut naming = naming(unresolved.process, &*process.reader, frames, counters);
+            match process.codes.resolve(unresolved.frame, &mut naming) {
+                Some(text) => frames.resolve(unresolved.index, text),
+                None => counters.add(unresolved.process, Counter::CodeUnknown, 0),
+            }
+        }
+    }
+
+    fn process_of(&mut self, pid: u32) -> Option<usize> {
+        if let Some((last_pid, index)) = self.last_process
+            && last_pid == pid
+        {
+            return Some(index);
+        }
+        let index = *self.by_pid.get(&pid)?;
+        self.last_process = Some((pid, index));
+        Some(index)
+    }
+
+    fn process_mut(&mut self, process_id: ProcessId) -> Option<&mut Process> {
+        self.processes.get_mut(index_of(process_id)?)
+    }
+
+    /// A time on the capture's clock that is not before any event so far.
+    fn time(&self, time_ns: u64) -> u64 {
+        time_ns
+            .saturating_sub(self.options.clock_base_ns)
+            .max(self.last_ts)
+    }
+}
+
+fn index_of(process_id: ProcessId) -> Option<usize> {
+    Some(process_id.checked_sub(1)? as usize)
+}
+
+fn event_kind(record: &Record<'_>) -> Option<EventKind> {
+    match record {
+        Record::Allocation(..) => Some(EventKind::Allocation),
+        Record::Free(..) => Some(EventKind::Free),
+        Record::Map(..) => Some(EventKind::Map),
+        Record::Unmap(..) => Some(EventKind::Unmap),
+        _ => None,
+    }
+}
+
+fn dispatch(index: usize, process: &mut Process, record: &Record<'_>, ts: u64, shared: &mut Shared) {
+    match *record {
+        Record::Allocation(record, allocator) => process.allocation(record, allocator, ts, shared),
+        Record::Free(record, allocator) => process.free(record, allocator, ts, shared),
+        Record::FreeUndone(record) => process.free_undone(record, shared),
+        Record::Map(record, allocator) => process.map(record, allocator, ts, shared),
+        Record::Unmap(record, allocator) => process.unmap(record, allocator, ts, shared),
+        Record::UnmapUndone(record) => process.unmap_undone(record, shared),
+        Record::StackFrames(ref part) => process.stacks.add_frames(part),
+        Record::StackEnd(record, status) => {
+            let Process {
+                stacks,
+                codes,
+                reader,
+                script,
+                started,
+                ..
+            } = process;
+            let mut naming = naming(index, &**reader, &mut shared.frames, &mut shared.counters);
+            let script = (!*started).then_some(&*script);
+            stacks.finish(record, status, script, codes, &mut shared.tree, &mut naming);
+        }
+        Record::Code(record) => {
+            let Process { codes, reader, .. } = process;
+            codes.describe(
+                record,
+                &mut naming(index, &**reader, &mut shared.frames, &mut shared.counters),
+            );
+        }
+        Record::LineTable(ref part) => process.codes.add_line_table(part),
+        Record::CodeFreed(record) => process.codes.forget(record.code),
+        Record::ThreadSeen(record) => {
+            let name = process.reader.thread_name(record);
+            process.threads.seen(record, name, &mut shared.threads);
+        }
+        Record::ThreadExit(record) => {
+            process.settle(record.header.tid, ts, shared);
+            process.stacks.forget_thread(record.header.tid);
+            let name = process.reader.thread_name(record);
+            process.threads.exit(record, name, &mut shared.threads);
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! One traced process: what its records do to its heap and to the figures.
+//!
+//! Each handler gets a record and its time on the capture's clock. Order inside a handler: what the thread held
+//! back is settled, what the event ends is ended, then what it makes is counted.
+
+use memray_ebpf::event::{AllocationRecord, FreeRecord, MapRecord, UnmapRecord, flags};
+
+use super::{
+    codes::{CodeReader, Codes, Naming},
+    counters::{Counter, Counters},
+    frames::Frames,
+    histogram::Histogram,
+    live::{Block, Blocks, STARTUP_SITE, Settled},
+    maps::{PendingUnmap, PendingUnmaps, counts_as_heap, keeps_old_range},
+    ranges::{Changes, Owner, Ranges},
+    script::ScriptStart,
+    sites::{Shrink, SiteKey, Sites, TEMPORARY_THRESHOLD},
+    stacks::{KnownStack, Stacks, lost_stack, no_python_stack},
+    threads::{ProcessThreads, Threads},
+    timeline::Timeline,
+    totals::Totals,
+    tree::Tree,
+    window::{Home, Survivor, Window},
+};
+use crate::model::{Allocator, FreedRow, LiveRow, ProcessRow, SiteId};
+
+/// `allocations_between` of a part of a mapping: as in memray, only what ends as it was made can be temporary, at
+/// any threshold. The largest number of SQLite.
+pub const NEVER_TEMPORARY: u64 = i64::MAX.cast_unsigned();
+
+/// What all processes of a capture share.
+#[derive(Debug)]
+pub struct Shared {
+    pub sites: Sites,
+    pub tree: Tree,
+    pub frames: Frames,
+    pub threads: Threads,
+    pub window: Window,
+    pub freed: Vec<FreedRow>,
+    pub counters: Counters,
+    no_python: KnownStack,
+    lost: KnownStack,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let (mut tree, mut frames) = (Tree::default(), Frames::default());
+        let no_python = no_python_stack(&mut tree, &mut frames);
+        let lost = lost_stack(&mut tree, &mut frames);
+        Self {
+            sites: Sites::default(),
+            tree,
+            frames,
+            threads: Threads::default(),
+            window: Window::default(),
+            freed: Vec::new(),
+            counters: Counters::default(),
+            no_python,
+            lost,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Process {
+    pub row: ProcessRow,
+    pub row_changed: bool,
+    pub reader: Box<dyn CodeReader>,
+    pub script: ScriptStart,
+    pub started: bool,
+    pub threads: ProcessThreads,
+    pub totals: Totals,
+    pub timeline: Timeline,
+    pub histogram: Histogram,
+    pub stacks: Stacks,
+    pub codes: Codes,
+    index: usize,
+    blocks: Blocks,
+    ranges: Ranges,
+    changes: Changes,
+    pending_unmaps: PendingUnmaps,
+}
+
+/// What ends, or a part of it.
+struct End {
+    id: u64,
+    size_bytes: u64,
+    owner: Owner,
+    /// Nothing of the allocation is left.
+    ended: bool,
+    /// It ends as it was made.
+    whole: bool,
+}
+
+impl Process {
+    pub fn new(index: usize, row: ProcessRow, reader: Box<dyn CodeReader>, script: ScriptStart) -> Self {
+        let mut totals = Totals::default();
+        totals.touch(row.started_ns);
+        let has_python = !row.python_version.is_empty();
+        Self {
+            threads: ProcessThreads::new(index, row.process_id, row.pid, has_python),
+            row,
+            row_changed: true,
+            reader,
+            started: script == ScriptStart::Immediately,
+            script,
+            totals,
+            timeline: Timeline::default(),
+            histogram: Histogram::default(),
+            stacks: Stacks::default(),
+            codes: Codes::default(),
+            index,
+            blocks: Blocks::default(),
+            ranges: Ranges::default(),
+            changes: Changes::default(),
+            pending_unmaps: PendingUnmaps::default(),
+        }
+    }
+
+    pub fn allocation(
+        &mut self,
+        record: &AllocationRecord,
+        allocator: Allocator,
+        ts: u64,
+        shared: &mut Shared,
+    ) {
+        let AllocationRecord {
+            header,
+            address,
+            size_bytes,
+            stack_id,
+        } = *record;
+        self.settle(header.tid, ts, shared);
+        if self.blocks.has_pending()
+            && let Some(tid) = self.blocks.pending_tid(address)
+        {
+            self.settle_free(tid, ts, shared);
+        }
+        let stack = self.stack(header.flags, stack_id, shared);
+        let owner = self.owner(stack, header.tid, allocator, ts, shared);
+        let id = self.new_id(owner.site, address, Home::Blocks, shared);
+        let block = Block::new(size_bytes, ts, owner.site, id, owner.sequence);
+        if let Some(old) = self.blocks.insert(address, block) {
+            if old.site != STARTUP_SITE {
+                shared
+                    .counters
+                    .add(self.index, Counter::ImplicitFree, old.size_bytes);
+            }
+            self.end(&End::of_block(&old), ts, shared);
+        }
+        self.count(owner, allocator, size_bytes, shared);
+    }
+
+    pub fn free(&mut self, record: &FreeRecord, allocator: Allocator, ts: u64, shared: &mut Shared) {
+        let FreeRecord { header, address } = *record;
+        self.settle(header.tid, ts, shared);
+        if matches!(
+            allocator,
+            Allocator::Realloc | Allocator::Reallocarray | Allocator::PymallocRealloc
+        ) {
+            self.blocks.begin_free(header.tid, address);
+            return;
+        }
+        match self.blocks.remove(address) {
+            Some(block) => self.end(&End::of_block(&block), ts, shared),
+            None => shared.counters.add(self.index, Counter::FreeOfUnknown, 0),
+        }
+    }
+
+    pub fn free_undone(&mut self, record: &FreeRecord, shared: &mut Shared) {
+        if !self.blocks.undo_free(record.header.tid, record.address) {
+            shared.counters.add(self.index, Counter::UndoneUnknown, 0);
+        }
+    }
+
+    pub fn map(&mut self, record: &MapRecord, allocator: Allocator, ts: u64, shared: &mut Shared) {
+        let MapRecord {
+            header,
+            address,
+            size_bytes,
+            stack_id,
+            protection,
+            map_flags,
+        } = *record;
+        let counted = if allocator == Allocator::Mremap {
+            let old = self.pending_unmaps.take(header.tid);
+            self.settle(header.tid, ts, shared);
+            if let Some(old) = old.filter(|old| !old.applied && !keeps_old_range(map_flags)) {
+                self.end_range(old.address, old.size_bytes, ts, shared);
+            }
+            old.is_some_and(|old| old.counted)
+        } else {
+            self.settle(header.tid, ts, shared);
+            counts_as_heap(protection, map_flags)
+        };
+        while let Some((old_address, old_bytes)) = self.pending_unmaps.apply_overlapping(address, size_bytes)
+        {
+            self.end_range(old_address, old_bytes, ts, shared);
+        }
+        self.end_range(address, size_bytes, ts, shared);
+        if !counted || size_bytes == 0 {
+            return;
+        }
+        let stack = self.stack(header.flags, stack_id, shared);
+        let owner = self.owner(stack, header.tid, allocator, ts, shared);
+        let id = self.new_id(owner.site, address, Home::Ranges, shared);
+        self.ranges.insert(address, size_bytes, id, owner);
+        self.count(owner, allocator, size_bytes, shared);
+    }
+
+    pub fn unmap(&mut self, record: &UnmapRecord, allocator: Allocator, ts: u64, shared: &mut Shared) {
+        let UnmapRecord {
+            header,
+            address,
+            size_bytes,
+        } = *record;
+        self.settle(header.tid, ts, shared);
+        if allocator == Allocator::Mremap {
+            let counted = self.ranges.overlaps(address, size_bytes);
+            let pending = PendingUnmap {
+                address,
+                size_bytes,
+                counted,
+                applied: false,
+            };
+            self.pending_unmaps.begin(header.tid, pending);
+        } else {
+            self.end_range(address, size_bytes, ts, shared);
+        }
+    }
+
+    pub fn unmap_undone(&mut self, record: &UnmapRecord, shared: &mut Shared) {
+        if self.pending_unmaps.take(record.header.tid).is_none() {
+            shared.counters.add(self.index, Counter::UndoneUnknown, 0);
+        }
+    }
+
+    /// Carries out what the thread held back: it has gone on, so its call did not fail.
+    pub fn settle(&mut self, tid: u32, ts: u64, shared: &mut Shared) {
+        if self.blocks.has_pending() {
+            self.settle_free(tid, ts, shared);
+        }
+        if !self.pending_unmaps.is_empty()
+            && let Some(pending) = self.pending_unmaps.take(tid)
+            && !pending.applied
+        {
+            self.end_range(pending.address, pending.size_bytes, ts, shared);
+        }
+    }
+
+    /// Carries out what any thread held back: nothing more will come.
+    pub fn settle_all(&mut self, ts: u64, shared: &mut Shared) {
+        while let Some(tid) = self
+            .blocks
+            .first_pending_tid()
+            .or_else(|| self.pending_unmaps.first_tid())
+        {
+            self.settle(tid, ts, shared);
+        }
+    }
+
+    /// Drops the heap and the names; the figures stay.
+    pub fn forget_heap(&mut self) {
+        self.blocks = Blocks::default();
+        self.ranges = Ranges::default();
+        self.stacks = Stacks::default();
+        self.codes = Codes::default();
+    }
+
+    /// The row of an allocation that lives.
+    pub fn live_row(&self, survivor: &Survivor, sites: &Sites) -> Option<LiveRow> {
+        let (size, owner, id) = match survivor.home {
+            Home::Blocks => {
+                let block = self.blocks.get(survivor.address)?;
+                (block.size_bytes, End::of_block(block).owner, block.id())
+            }
+            Home::Ranges => {
+                let piece = self.ranges.piece(survivor.address)?;
+                (piece.size_bytes, piece.owner, piece.id)
+            }
+        };
+        let SiteKey {
+            stack_id,
+            thread_id,
+            allocator,
+        } = sites.key(owner.site);
+        (id == survivor.id).then_some(LiveRow {
+            allocation_id: id,
+            alloc_ts: owner.alloc_ts,
+            size,
+            stack_id,
+            thread_id,
+            allocator,
+            address: survivor.address,
+        })
+    }
+
+    fn settle_free(&mut self, tid: u32, ts: u64, shared: &mut Shared) {
+        match self.blocks.settle(tid) {
+            Some(Settled::Ended(block)) => self.end(&End::of_block(&block), ts, shared),
+            Some(Settled::Unknown) => shared.counters.add(self.index, Counter::FreeOfUnknown, 0),
+            None => {}
+        }
+    }
+
+    fn stack(&mut self, record_flags: u16, stack_id: u64, shared: &mut Shared) -> KnownStack {
+        if record_flags & flags::STACK_LOST != 0 {
+            return shared.lost;
+        }
+        if stack_id == 0 {
+            return shared.no_python;
+        }
+        self.stacks.get(stack_id).unwrap_or_else(|| {
+            shared.counters.add(self.index, Counter::StackUnknown, 0);
+            shared.lost
+        })
+    }
+
+    /// Whom a new allocation belongs to. The start-up's site until the program's own code has begun.
+    fn owner(
+        &mut self,
+        stack: KnownStack,
+        tid: u32,
+        allocator: Allocator,
+        ts: u64,
+        shared: &mut Shared,
+    ) -> Owner {
+        let thread_id = self.threads.id(tid, &mut shared.threads);
+        let sequence = shared.threads.allocate(thread_id);
+        if !self.started {
+            if !stack.starts_script {
+                return Owner {
+                    site: STARTUP_SITE,
+                    alloc_ts: ts,
+                    sequence,
+                };
+            }
+            self.started = true;
+            self.row.script_started_ns = Some(ts);
+            self.row_changed = true;
+        }
+        let stack_id = shared.tree.publish(stack.node, &mut shared.frames);
+        let key = SiteKey {
+            stack_id,
+            thread_id,
+            allocator,
+        };
+        Owner {
+            site: shared.sites.id(key, self.totals.epoch()),
+            alloc_ts: ts,
+            sequence,
+        }
+    }
+
+    /// The id of a new row; 0 for the start-up's, which has none.
+    fn new_id(&self, site: SiteId, address: u64, home: Home, shared: &mut Shared) -> u64 {
+        if site == STARTUP_SITE {
+            0
+        } else {
+            shared.window.add(self.index, address, home)
+        }
+    }
+
+    fn count(&mut self, owner: Owner, allocator: Allocator, size_bytes: u64, shared: &mut Shared) {
+        let ts = owner.alloc_ts;
+        if owner.site == STARTUP_SITE {
+            self.totals.start_up(size_bytes, ts);
+            return;
+        }
+        self.timeline.before_change(ts, self.row.process_id, &self.totals);
+        self.totals.grow(size_bytes, ts);
+        self.timeline.grown(self.totals.live_bytes);
+        self.histogram.add(allocator, size_bytes);
+        shared.sites.grow(owner.site, size_bytes, self.totals.epoch());
+    }
+
+    fn end_range(&mut self, address: u64, size_bytes: u64, ts: u64, shared: &mut Shared) {
+        let mut changes = std::mem::take(&mut self.changes);
+        let (window, process) = (&mut shared.window, self.index);
+        let next_id = |site, address| {
+            if site == STARTUP_SITE {
+                0
+            } else {
+                window.add(process, address, Home::Ranges)
+            }
+        };
+        self.ranges.remove(address, size_bytes, next_id, &mut changes);
+        for part in &changes.ended {
+            let end = End {
+                id: part.id,
+                size_bytes: part.size_bytes,
+                owner: part.owner,
+                ended: part.mapping_ended,
+                whole: part.whole,
+            };
+            self.end(&end, ts, shared);
+        }
+        self.changes = changes;
+    }
+
+    fn end(&mut self, end: &End, ts: u64, shared: &mut Shared) {
+        let Owner {
+            site,
+            alloc_ts,
+            sequence,
+        } = end.owner;
+        if site == STARTUP_SITE {
+            return;
+        }
+        self.timeline.before_change(ts, self.row.process_id, &self.totals);
+        let count = u64::from(end.ended);
+        self.totals.shrink(end.size_bytes, count, ts);
+        let SiteKey {
+            stack_id,
+            thread_id,
+            allocator,
+        } = shared.sites.key(site);
+        let between = if end.whole {
+            shared.threads.allocations_since(thread_id, sequence)
+        } else {
+            NEVER_TEMPORARY
+        };
+        let temporary = between <= TEMPORARY_THRESHOLD;
+        let epoch = self.totals.epoch();
+        shared.sites.shrink(
+            site,
+            Shrink {
+                size_bytes: end.size_bytes,
+                count,
+                temporary,
+                epoch,
+            },
+        );
+        shared.window.end(end.id);
+        shared.freed.push(FreedRow {
+            alloc_ts,
+            free_ts: ts,
+            size: end.size_bytes,
+            stack_id,
+            thread_id,
+            allocator,
+            allocations_between: between,
+        });
+    }
+}
+
+impl End {
+    fn of_block(block: &Block) -> Self {
+        Self {
+            id: block.id(),
+            size_bytes: block.size_bytes,
+            owner: Owner {
+                site: block.site,
+                alloc_ts: block.alloc_ts,
+                sequence: block.sequence(),
+            },
+            ended: true,
+            whole: true,
+        }
+    }
+}
+
+/// Borrows what naming frames needs, beside the stacks and code objects of the same process.
+pub fn naming<'ingest>(
+    process: usize,
+    reader: &'ingest dyn CodeReader,
+    frames: &'ingest mut Frames,
+    counters: &'ingest mut Counters,
+) -> Naming<'ingest> {
+    Naming {
+        reader,
+        frames,
+        counters,
+        process,
+    }
+}

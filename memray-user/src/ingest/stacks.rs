@@ -1,0 +1,169 @@
+//! From the frames of a walk, several records of them, to a node of the prefix tree.
+//!
+//! The kernel numbers stacks by a hash of their frames and describes each number before an event names it. A
+//! number is kept while its process lives; a number that is described again is replaced, because a code object of
+//! it has died.
+
+use memray_ebpf::{
+    event::{RawFrame, StackEndRecord, WalkStatus},
+    limits::MAX_PYTHON_FRAMES,
+};
+use rustc_hash::FxHashMap;
+
+use super::{
+    codes::{Codes, Naming},
+    counters::Counter,
+    decode::StackFrames,
+    frames::{Frames, marker},
+    script::ScriptStart,
+    tree::{Node, Tree},
+};
+
+/// What a stack number of the kernel stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownStack {
+    pub node: Node,
+    /// Its outermost frame is where the program's own code begins.
+    pub starts_script: bool,
+}
+
+/// Frames of a stack whose end has not come.
+#[derive(Debug, Default)]
+struct Unfinished {
+    stack_id: u64,
+    /// Innermost first.
+    frames: Vec<RawFrame>,
+    broken: bool,
+}
+
+/// The stacks of one process.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    known: FxHashMap<u64, KnownStack>,
+    /// By the thread that walks.
+    unfinished: FxHashMap<u32, Unfinished>,
+    /// Kept for its room.
+    spare: Vec<RawFrame>,
+}
+
+impl Stacks {
+    pub fn get(&self, stack_id: u64) -> Option<KnownStack> {
+        self.known.get(&stack_id).copied()
+    }
+
+    pub fn add_frames(&mut self, part: &StackFrames<'_>) {
+        let unfinished = self.unfinished.entry(part.header.tid).or_default();
+        if part.first_frame == 0 {
+            unfinished.stack_id = part.stack_id;
+            unfinished.broken = false;
+            unfinished.frames.clear();
+            if unfinished.frames.capacity() == 0 {
+                unfinished.frames = std::mem::take(&mut self.spare);
+            }
+        }
+        let follows = part.stack_id == unfinished.stack_id
+            && part.first_frame as usize == unfinished.frames.len()
+            && unfinished.frames.len() + part.frames.len() <= MAX_PYTHON_FRAMES as usize;
+        if follows {
+            unfinished.frames.extend_from_slice(part.frames);
+        } else {
+            unfinished.broken = true;
+        }
+    }
+
+    /// The stack is complete, or would be if none of its records had been lost.
+    pub fn finish(
+        &mut self,
+        end: &StackEndRecord,
+        status: WalkStatus,
+        script: Option<&ScriptStart>,
+        codes: &mut Codes,
+        tree: &mut Tree,
+        naming: &mut Naming<'_>,
+    ) {
+        let unfinished = self.unfinished.remove(&end.header.tid).unwrap_or_default();
+        let all_there = end.frame_count as usize == unfinished.frames.len()
+            && (end.frame_count == 0 || (unfinished.stack_id == end.stack_id && !unfinished.broken));
+        let known = if all_there {
+            let mut walk = Walk {
+                frames: &unfinished.frames,
+                tid: end.header.tid,
+                status,
+                codes,
+                tree,
+                naming,
+            };
+            walk.known_stack(script)
+        } else {
+            naming.counters.add(naming.process, Counter::StackIncomplete, 0);
+            lost_stack(tree, naming.frames)
+        };
+        self.known.insert(end.stack_id, known);
+        self.spare = unfinished.frames;
+        self.spare.clear();
+    }
+
+    /// The thread has ended; a stack that it has not finished never will be.
+    pub fn forget_thread(&mut self, tid: u32) {
+        self.unfinished.remove(&tid);
+    }
+}
+
+/// The stack of an event whose own could not be sent.
+pub fn lost_stack(tree: &mut Tree, frames: &mut Frames) -> KnownStack {
+    marker_stack(marker::STACK_LOST, tree, frames)
+}
+
+/// The stack of an event outside Python.
+pub fn no_python_stack(tree: &mut Tree, frames: &mut Frames) -> KnownStack {
+    marker_stack(marker::NO_PYTHON, tree, frames)
+}
+
+fn marker_stack(name: &str, tree: &mut Tree, frames: &mut Frames) -> KnownStack {
+    let frame = frames.marker(name);
+    KnownStack {
+        node: tree.child(Node::ROOT, frame),
+        starts_script: false,
+    }
+}
+
+/// One whole walk.
+struct Walk<'walk, 'naming> {
+    frames: &'walk [RawFrame],
+    tid: u32,
+    status: WalkStatus,
+    codes: &'walk mut Codes,
+    tree: &'walk mut Tree,
+    naming: &'walk mut Naming<'naming>,
+}
+
+impl Walk<'_, '_> {
+    fn known_stack(&mut self, script: Option<&ScriptStart>) -> KnownStack {
+        let cut = match self.status {
+            WalkStatus::Complete => None,
+            WalkStatus::Truncated => Some(marker::OUTER_CUT),
+            WalkStatus::Fault => Some(marker::UNREADABLE),
+        };
+        let mut node = Node::ROOT;
+        if let Some(name) = cut {
+            let frame = self.naming.frames.marker(name);
+            node = self.tree.child(node, frame);
+        }
+        let mut starts_script = false;
+        for &raw in self.frames.iter().rev() {
+            if !self.naming.reader.is_python_frame(raw) {
+                continue;
+            }
+            let frame = self.codes.frame(raw, self.tid, self.naming);
+            if node == Node::ROOT {
+                let text = self.naming.frames.text(frame);
+                starts_script = script.is_some_and(|script| script.begins_at(&text.function, &text.file));
+            }
+            node = self.tree.child(node, frame);
+        }
+        if node == Node::ROOT {
+            return no_python_stack(self.tree, self.naming.frames);
+        }
+        KnownStack { node, starts_script }
+    }
+}

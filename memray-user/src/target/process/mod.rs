@@ -1,0 +1,250 @@
+//! A running process: its memory, its mappings, the files mapped into it, and what /proc says of it.
+//!
+//! Nothing here writes to the process, stops it or signals it. Everything is read through one descriptor of its
+//! directory in /proc, so that a process that ends is an error and never another process with the same id.
+
+mod mappings;
+mod objects;
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::{ffi::OsStringExt as _, fs::FileExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use memray_ebpf::memory::{Fault, RemoteMemory};
+use nix::{
+    sys::uio::{RemoteIoVec, process_vm_readv},
+    unistd::Pid,
+};
+
+use self::mappings::parse_mappings;
+pub use self::{
+    mappings::{Device, Mapping, Permissions},
+    objects::{MappedObject, ObjectScan, SkippedObject},
+};
+use super::elf::PAGE_BYTES;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("no process has the id {pid}")]
+    NoSuchProcess { pid: u32 },
+    #[error("no permission to look into process {pid}")]
+    NotPermitted { pid: u32, source: io::Error },
+    #[error("cannot read `/proc/{pid}/{file}`")]
+    Read {
+        pid: u32,
+        file: String,
+        source: io::Error,
+    },
+    #[error("`/proc/{pid}/{file}` has a line that cannot be understood: `{line}`")]
+    Unexpected {
+        pid: u32,
+        file: &'static str,
+        line: String,
+    },
+    #[error("process {pid} has no executable file of its own, as kernel threads and zombies have none")]
+    NoExecutable { pid: u32 },
+}
+
+/// A process that existed when it was opened, and its memory.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    /// `/proc/PID`; reads through it fail with `ESRCH` after the process is gone.
+    directory: File,
+}
+
+impl Process {
+    /// `pid` is the process id (tgid) in our own pid namespace.
+    pub fn open(pid: u32) -> Result<Self, ProcessError> {
+        match File::open(format!("/proc/{pid}")) {
+            Ok(directory) => Ok(Self { pid, directory }),
+            Err(source) => Err(error_of(pid, "", source)),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether the process still exists; a zombie does.
+    pub fn is_alive(&self) -> bool {
+        self.path("stat").metadata().is_ok()
+    }
+
+    /// The mappings in the order of their addresses.
+    pub fn mappings(&self) -> Result<Vec<Mapping>, ProcessError> {
+        parse_mappings(&self.read("maps")?).map_err(|line| ProcessError::Unexpected {
+            pid: self.pid,
+            file: "maps",
+            line,
+        })
+    }
+
+    /// The ELF files with an executable mapping, in the order of their addresses.
+    pub fn objects(&self) -> Result<Vec<MappedObject>, ProcessError> {
+        Ok(self.scan_objects()?.objects)
+    }
+
+    /// As [`objects`](Self::objects), with the mapped files that could not be used and the reasons.
+    pub fn scan_objects(&self) -> Result<ObjectScan, ProcessError> {
+        Ok(objects::scan(self, &self.mappings()?))
+    }
+
+    /// The program itself, as opposed to the libraries it has loaded.
+    pub fn main_executable(&self) -> Result<MappedObject, ProcessError> {
+        let missing = ProcessError::NoExecutable { pid: self.pid };
+        let mappings = self.mappings()?;
+        objects::main_executable(self, &mappings).ok_or(missing)
+    }
+
+    /// Arguments, the program's name first. A process can overwrite them.
+    pub fn command_line(&self) -> Result<Vec<OsString>, ProcessError> {
+        let bytes = self.read("cmdline")?;
+        let text = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let arguments = text.split(|&byte| byte == 0);
+        Ok(arguments
+            .map(|argument| OsString::from_vec(argument.to_vec()))
+            .collect())
+    }
+
+    /// The path of the program as the kernel names it; ends in ` (deleted)` if the file is gone.
+    pub fn executable(&self) -> Result<PathBuf, ProcessError> {
+        self.path("exe")
+            .read_link()
+            .map_err(|source| error_of(self.pid, "exe", source))
+    }
+
+    /// The kernel's name of a thread, at most 15 bytes.
+    pub fn thread_name(&self, tid: u32) -> Result<OsString, ProcessError> {
+        let mut name = self.read(&format!("task/{tid}/comm"))?;
+        if name.last() == Some(&b'\n') {
+            name.pop();
+        }
+        Ok(OsString::from_vec(name))
+    }
+
+    /// The main thread's state as a letter (`R`, `S`, `T` for stopped, `Z`, ...; `proc_pid_stat(5)`); none if the
+    /// process is gone.
+    pub fn state(&self) -> Option<u8> {
+        let text = self.read("stat").ok()?;
+        // The name before it is in parentheses and can hold any byte, also `)`.
+        let name_end = text.iter().rposition(|&byte| byte == b')')?;
+        text.get(name_end + 2).copied()
+    }
+
+    /// Thread ids, ascending.
+    pub fn threads(&self) -> Result<Vec<u32>, ProcessError> {
+        let failed = |source| error_of(self.pid, "task", source);
+        let mut threads = Vec::new();
+        for entry in self.path("task").read_dir().map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            threads.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
+        }
+        threads.sort_unstable();
+        Ok(threads)
+    }
+
+    /// Resident memory in bytes (`/proc/PID/statm`, second field, in pages).
+    pub fn rss_bytes(&self) -> Result<u64, ProcessError> {
+        let text = self.read("statm")?;
+        let text = String::from_utf8_lossy(&text);
+        let pages = text
+            .split_ascii_whitespace()
+            .nth(1)
+            .and_then(|pages| pages.parse::<u64>().ok());
+        let bytes = pages.and_then(|pages| pages.checked_mul(PAGE_BYTES));
+        bytes.ok_or_else(|| ProcessError::Unexpected {
+            pid: self.pid,
+            file: "statm",
+            line: text.trim_end().to_owned(),
+        })
+    }
+
+    /// A value of the auxiliary vector (getauxval(3)); none if the kernel gave no entry of this kind.
+    pub fn auxiliary_value(&self, kind: u64) -> Result<Option<u64>, ProcessError> {
+        let bytes = self.read("auxv")?;
+        let (words, _) = bytes.as_chunks::<8>();
+        let mut words = words.iter().copied().map(u64::from_ne_bytes);
+        while let (Some(found), Some(value)) = (words.next(), words.next()) {
+            if found == kind {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A path of the target, seen from here whatever its root and its mount namespace are.
+    pub fn path_in_root(&self, path: &Path) -> PathBuf {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        Path::new("/proc")
+            .join(self.pid.to_string())
+            .join("root")
+            .join(relative)
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{file}", self.directory.as_raw_fd()))
+    }
+
+    fn read(&self, file: &str) -> Result<Vec<u8>, ProcessError> {
+        std::fs::read(self.path(file)).map_err(|source| error_of(self.pid, file, source))
+    }
+
+    fn read_through_vm(&self, address: u64, destination: &mut [u8]) -> bool {
+        let (Ok(base), Ok(pid)) = (usize::try_from(address), i32::try_from(self.pid)) else {
+            return false;
+        };
+        let remote = RemoteIoVec {
+            base,
+            len: destination.len(),
+        };
+        let wanted = destination.len();
+        let read = process_vm_readv(
+            Pid::from_raw(pid),
+            &mut [io::IoSliceMut::new(destination)],
+            &[remote],
+        );
+        read == Ok(wanted)
+    }
+}
+
+impl RemoteMemory for Process {
+    /// Reads all or nothing. `/proc/PID/mem` is the second way: it also reads pages without read permission, and is
+    /// there where a sandbox forbids `process_vm_readv(2)`.
+    fn read_into(&self, address: u64, destination: &mut [u8]) -> Result<(), Fault> {
+        if destination.is_empty() || self.read_through_vm(address, destination) {
+            return Ok(());
+        }
+        let memory = File::open(self.path("mem")).map_err(|_unreadable| Fault)?;
+        memory
+            .read_exact_at(destination, address)
+            .map_err(|_unmapped| Fault)
+    }
+}
+
+fn error_of(pid: u32, file: &str, source: io::Error) -> ProcessError {
+    match source.raw_os_error() {
+        Some(libc::ESRCH) => ProcessError::NoSuchProcess { pid },
+        Some(libc::ENOENT) if file.is_empty() => ProcessError::NoSuchProcess { pid },
+        Some(libc::EACCES | libc::EPERM) => ProcessError::NotPermitted { pid, source },
+        Some(libc::ENOENT) if file == "exe" => ProcessError::NoExecutable { pid },
+        _ => ProcessError::Read {
+            pid,
+            file: file.to_owned(),
+            source,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

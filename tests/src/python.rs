@@ -1,0 +1,113 @@
+//! The interpreters that the tests run on.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// One CPython of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Python {
+    pub program: PathBuf,
+    /// `(major, minor)`.
+    pub version: (u8, u8),
+}
+
+impl Python {
+    /// Every interpreter that the product promises to support, by version: pyenv's, the system's and those that
+    /// `scripts/fetch-pythons` unpacks.
+    ///
+    /// # Panics
+    /// If one is missing: a test that skipped it would pass without having tested it.
+    pub fn all() -> &'static [Self] {
+        static ALL: OnceLock<Vec<Python>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let mut all = Vec::new();
+            for minor in 8..=13 {
+                all.push(Self::of_pyenv(minor));
+            }
+            all.push(Self::at(Path::new("/usr/bin/python3"), "apt-get install python3"));
+            for minor in [14, 15] {
+                let program = workspace().join(format!(".cache/pythons/bin/python3.{minor}"));
+                all.push(Self::at(&program, "scripts/fetch-pythons"));
+            }
+            all
+        })
+    }
+
+    /// A command that runs this interpreter, unimpressed by the environment of the tests.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for variable in [
+            "PYTHONHOME",
+            "PYTHONPATH",
+            "PYTHONMALLOC",
+            "PYTHONSTARTUP",
+            "PYTHONWARNINGS",
+        ] {
+            command.env_remove(variable);
+        }
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    fn of_pyenv(minor: u8) -> Self {
+        let root = env::var_os("PYENV_ROOT").map_or_else(
+            || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".pyenv"),
+            PathBuf::from,
+        );
+        let prefix = format!("3.{minor}.");
+        let newest = std::fs::read_dir(root.join("versions"))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                Some((name.strip_prefix(&prefix)?.parse::<u32>().ok()?, name))
+            })
+            .max();
+        let hint = format!("pyenv install 3.{minor}");
+        let Some((_, name)) = newest else {
+            panic!(
+                "no CPython 3.{minor} under `{}`; `{hint}` installs it",
+                root.display()
+            );
+        };
+        let program = root
+            .join("versions")
+            .join(name)
+            .join(format!("bin/python3.{minor}"));
+        Self::at(&program, &hint)
+    }
+
+    fn at(program: &Path, hint: &str) -> Self {
+        let output = Command::new(program)
+            .args(["-I", "-S", "-c", "import sys; print(*sys.version_info[:2])"])
+            .output()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "cannot run `{}`: {error}; `{hint}` provides it",
+                    program.display()
+                )
+            });
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
+        let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            panic!(
+                "`{}` does not start: {errors}; `{hint}` provides it",
+                program.display()
+            );
+        };
+        Self {
+            program: program.to_owned(),
+            version: (major, minor),
+        }
+    }
+}
+
+/// The root of the repository.
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
