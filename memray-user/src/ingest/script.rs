@@ -72,7 +72,7 @@ mod tests {
             (
                 file("/home/me/main.py"),
                 "<module>",
-                "/root/home/me/main.py",
+                "/tmp/home/me/main.py",
                 false,
             ),
             (file("main.py"), "<module>", "/home/me/domain.py", false),
