@@ -11,10 +11,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use memray_ebpf::{
-    cookie::{
-        allocator_byte, count_register, frees_pointer, is_register, pointer_register, result_behind_pointer,
-        size_register,
-    },
+    cookie::{Cookie, Role},
     event::{AllocationRecord, FreeRecord, RecordKind},
     memory::RemoteMemory as _,
     pending::{Entered, PendingCall, Returned},
@@ -30,7 +27,7 @@ use super::{
 
 /// Entry of malloc, calloc, realloc, reallocarray, posix_memalign, aligned_alloc, memalign, valloc, pvalloc.
 #[uprobe]
-pub fn allocator_entry(context: ProbeContext) -> u32 {
+pub(super) fn allocator_entry(context: ProbeContext) -> u32 {
     let ids = ids();
     let Some(thread) = thread(ids) else {
         count(StatId::ThreadTableFull);
@@ -41,24 +38,23 @@ pub fn allocator_entry(context: ProbeContext) -> u32 {
     let registers = context.regs.cast_const();
     // SAFETY: takes the context of this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) };
-    let mut size_bytes = register(registers, size_register(cookie));
-    if is_register(count_register(cookie)) {
-        // A product that overflows is a call that fails.
-        size_bytes = size_bytes.wrapping_mul(register(registers, count_register(cookie)));
-    }
-    let argument =
-        if is_register(pointer_register(cookie)) { register(registers, pointer_register(cookie)) } else { 0 };
+    let call = Call::read(registers, cookie);
     // SAFETY: a map value, used by this thread alone.
     let pending = unsafe { &mut (*thread).pending };
-    let entered = pending.enter(PendingCall { stack_pointer, cookie, size_bytes, argument });
+    let entered = pending.enter(PendingCall {
+        stack_pointer,
+        cookie,
+        size_bytes: call.size_bytes,
+        argument: call.argument,
+    });
     if pending.abandoned != 0 {
         count_n(StatId::AbandonedCall, pending.abandoned);
         pending.abandoned = 0;
     }
     match entered {
         Entered::Outermost => {
-            if frees_pointer(cookie) && argument != 0 {
-                send_free(RecordKind::Free, allocator_byte(cookie), ids, argument);
+            if is_reallocation(cookie) && call.argument != 0 {
+                send_free(RecordKind::Free, Cookie::raw_allocator(cookie), ids, call.argument);
             }
         }
         Entered::Nested => {}
@@ -69,7 +65,7 @@ pub fn allocator_entry(context: ProbeContext) -> u32 {
 
 /// Return of the same functions. May sleep, so that names on pages that are not there yet can be read.
 #[uretprobe(sleepable)]
-pub fn allocator_return(context: RetProbeContext) -> u32 {
+pub(super) fn allocator_return(context: RetProbeContext) -> u32 {
     let ids = ids();
     let Some(thread) = THREADS.get_ptr_mut(ids.tid) else {
         count(StatId::ReturnWithoutEntry);
@@ -98,30 +94,30 @@ pub fn allocator_return(context: RetProbeContext) -> u32 {
         }
     };
     let mut address = registers.rax;
-    if result_behind_pointer(cookie) {
-        // posix_memalign: 0 or an error number, as an int.
+    if Cookie::raw_role(cookie) == Role::AllocateInto as u8 {
+        // The function returns 0 or an error number, as an int.
         address = if address as u32 == 0 { FaultingMemory.read_u64(call.argument).unwrap_or(0) } else { 0 };
     }
     if address == 0 {
         count(StatId::FailedCall);
         // realloc(p, 0) frees p and returns null; any other null leaves the old block alone.
-        if frees_pointer(cookie) && call.argument != 0 && call.size_bytes != 0 {
-            send_free(RecordKind::FreeUndone, allocator_byte(cookie), ids, call.argument);
+        if is_reallocation(cookie) && call.argument != 0 && call.size_bytes != 0 {
+            send_free(RecordKind::FreeUndone, Cookie::raw_allocator(cookie), ids, call.argument);
         }
         return 0;
     }
-    send_allocation(thread, ids, allocator_byte(cookie), address, call.size_bytes);
+    send_allocation(thread, ids, Cookie::raw_allocator(cookie), address, call.size_bytes);
     0
 }
 
 /// Entry of free, cfree, free_sized, free_aligned_sized.
 #[uprobe]
-pub fn free_entry(context: ProbeContext) -> u32 {
+pub(super) fn free_entry(context: ProbeContext) -> u32 {
     // SAFETY: takes the context of this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) };
-    let address = register(context.regs, pointer_register(cookie));
+    let address = register(context.regs, Cookie::raw_operand(cookie, 0));
     if address != 0 {
-        send_free(RecordKind::Free, allocator_byte(cookie), ids(), address);
+        send_free(RecordKind::Free, Cookie::raw_allocator(cookie), ids(), address);
     }
     0
 }
@@ -156,7 +152,7 @@ fn send_free(kind: RecordKind, allocator: u8, ids: Ids, address: u64) {
 
 /// The thread's entry, made at its first event.
 #[inline(always)]
-pub fn thread(ids: Ids) -> Option<*mut Thread> {
+pub(super) fn thread(ids: Ids) -> Option<*mut Thread> {
     if let Some(thread) = THREADS.get_ptr_mut(ids.tid) {
         return Some(thread);
     }
@@ -166,6 +162,41 @@ pub fn thread(ids: Ids) -> Option<*mut Thread> {
     unsafe { (*thread).announced = Thread::NAME_ANNOUNCED };
     send_thread(RecordKind::ThreadSeen, ids, 0, 0);
     Some(thread)
+}
+
+/// What a call asks for.
+struct Call {
+    size_bytes: u64,
+    /// The old block of a reallocation, or where the address of the new block goes.
+    argument: u64,
+}
+
+impl Call {
+    #[inline(always)]
+    fn read(registers: *const pt_regs, cookie: u64) -> Self {
+        let role = Cookie::raw_role(cookie);
+        let first = register(registers, Cookie::raw_operand(cookie, 0));
+        let second = register(registers, Cookie::raw_operand(cookie, 1));
+        // A product that overflows is a call that fails.
+        if role == Role::AllocateArray as u8 {
+            return Self { size_bytes: first.wrapping_mul(second), argument: 0 };
+        }
+        if role == Role::ReallocateArray as u8 {
+            let third = register(registers, Cookie::raw_operand(cookie, 2));
+            return Self { size_bytes: second.wrapping_mul(third), argument: first };
+        }
+        if role == Role::Allocate as u8 {
+            return Self { size_bytes: first, argument: 0 };
+        }
+        Self { size_bytes: second, argument: first }
+    }
+}
+
+/// The old block ends when the function is entered, unless the call fails.
+#[inline(always)]
+fn is_reallocation(cookie: u64) -> bool {
+    let role = Cookie::raw_role(cookie);
+    role == Role::Reallocate as u8 || role == Role::ReallocateArray as u8
 }
 
 /// Loads a register from its own offset in `struct pt_regs` (arch/x86/include/uapi/asm/ptrace.h). In assembler,
@@ -185,24 +216,24 @@ macro_rules! load_register {
     }};
 }
 
-/// The register that a cookie names.
+/// The register that a cookie names: its number times 8 is its offset.
 #[inline(always)]
-fn register(registers: *const pt_regs, number: u8) -> u64 {
+pub(super) fn register(registers: *const pt_regs, number: u8) -> u64 {
     match number {
-        0 => load_register!(registers, 112),
-        1 => load_register!(registers, 104),
-        2 => load_register!(registers, 96),
-        3 => load_register!(registers, 88),
-        4 => load_register!(registers, 72),
-        5 => load_register!(registers, 64),
-        6 => load_register!(registers, 80),
-        7 => load_register!(registers, 40),
-        8 => load_register!(registers, 32),
-        9 => load_register!(registers, 56),
-        10 => load_register!(registers, 48),
-        11 => load_register!(registers, 24),
-        12 => load_register!(registers, 16),
-        13 => load_register!(registers, 8),
-        _ => load_register!(registers, 0),
+        0 => load_register!(registers, 0),
+        1 => load_register!(registers, 8),
+        2 => load_register!(registers, 16),
+        3 => load_register!(registers, 24),
+        4 => load_register!(registers, 32),
+        5 => load_register!(registers, 40),
+        6 => load_register!(registers, 48),
+        7 => load_register!(registers, 56),
+        8 => load_register!(registers, 64),
+        9 => load_register!(registers, 72),
+        10 => load_register!(registers, 80),
+        11 => load_register!(registers, 88),
+        12 => load_register!(registers, 96),
+        13 => load_register!(registers, 104),
+        _ => load_register!(registers, 112),
     }
 }

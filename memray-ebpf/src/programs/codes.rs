@@ -1,9 +1,15 @@
 //! Names and line tables of code objects, sent at their first sight so that a process that ends at once loses
 //! nothing; and the death of code objects, whose addresses come back as others.
 
-use aya_ebpf::{helpers::generated::bpf_loop, macros::uprobe, programs::ProbeContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_get_attach_cookie, bpf_loop},
+    macros::uprobe,
+    programs::ProbeContext,
+};
 use memray_ebpf::{
     config::CodeOffsets,
+    cookie::Cookie,
     event::{CodeFreedRecord, CodeRecord, LineTableRecord, RawString, RecordKind},
     limits::{FRAMES_PER_RECORD, LINE_TABLE_CHUNK_BYTES, MAX_LINE_TABLE_CHUNKS, NAME_BYTES},
     memory::RemoteMemory,
@@ -12,6 +18,7 @@ use memray_ebpf::{
 };
 
 use super::{
+    allocators::register,
     maps::{CodeKey, KNOWN_CODES, TARGETS, add, count},
     ring::{header, reserve, submit},
     stacks::Context,
@@ -19,7 +26,7 @@ use super::{
 };
 
 /// Callback over the frames of the record that is about to be sent: sends the names of those that are new.
-pub extern "C" fn announce<M: RemoteMemory + Default>(index: u32, context: *mut Context) -> u64 {
+pub(super) extern "C" fn announce<M: RemoteMemory + Default>(index: u32, context: *mut Context) -> u64 {
     // SAFETY: the context of `python_stack`, whose pointers are map values.
     let (thread, config, ids) = unsafe { (&*(*context).thread, &*(*context).target, (*context).ids) };
     if index >= thread.record.frame_count {
@@ -148,12 +155,13 @@ extern "C" fn send_line_table<M: RemoteMemory + Default>(index: u32, table: *mut
     u64::from(read.is_err())
 }
 
-/// `code_dealloc` of CPython (`PyCode_Type.tp_dealloc`), with the code object in the first argument.
+/// `code_dealloc` of CPython (`PyCode_Type.tp_dealloc`), with the code object as its one operand.
 #[uprobe]
-pub fn code_dealloc(context: ProbeContext) -> u32 {
+pub(super) fn code_dealloc(context: ProbeContext) -> u32 {
     let ids = ids();
-    // SAFETY: the registers of a probe are the program's context.
-    let code = unsafe { (*context.regs).rdi };
+    // SAFETY: takes the context of this program.
+    let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) };
+    let code = register(context.regs, Cookie::raw_operand(cookie, 0));
     let Some(target) = TARGETS.get_ptr_mut(ids.pid) else { return 0 };
     // SAFETY: a map value.
     let (life, epoch) = unsafe { ((*target).life, &raw mut (*target).code_epoch) };

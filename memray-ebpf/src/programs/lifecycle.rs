@@ -11,7 +11,7 @@ use super::{
 
 /// `sched_process_exit`, in the context of the thread that ends: its last name is sent and its entry released.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn thread_exit(_context: RawTracePointContext) -> i32 {
+pub(super) fn thread_exit(_context: RawTracePointContext) -> i32 {
     let ids = ids();
     let Some(thread) = THREADS.get_ptr_mut(ids.tid) else { return 0 };
     // SAFETY: a map value, used by this thread alone.

@@ -17,55 +17,55 @@ use memray_ebpf::{
 /// What the programs keep for a thread: its calls under way, and the memory that its walks need. Per thread and
 /// not per CPU, because a program can be preempted by another thread's.
 #[repr(C)]
-pub struct Thread {
-    pub pending: PendingCalls,
+pub(super) struct Thread {
+    pub(super) pending: PendingCalls,
     /// Bits of `Thread::*_ANNOUNCED`.
-    pub announced: u32,
-    pub reserved: u32,
-    pub walk: Walk,
-    pub record: StackFramesRecord,
+    pub(super) announced: u32,
+    pub(super) reserved: u32,
+    pub(super) walk: Walk,
+    pub(super) record: StackFramesRecord,
 }
 
 impl Thread {
     /// The kernel's name was sent.
-    pub const NAME_ANNOUNCED: u32 = 1;
+    pub(super) const NAME_ANNOUNCED: u32 = 1;
     /// The first local of the outermost Python frame was sent.
-    pub const SELF_ANNOUNCED: u32 = 2;
+    pub(super) const SELF_ANNOUNCED: u32 = 2;
 }
 
 /// A code object of a process.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct CodeKey {
-    pub pid: u32,
-    pub life: u32,
-    pub code: u64,
+pub(super) struct CodeKey {
+    pub(super) pid: u32,
+    pub(super) life: u32,
+    pub(super) code: u64,
 }
 
 /// Traced processes by pid. Written by user space before probes are attached.
 #[map]
-pub static TARGETS: HashMap<u32, TargetConfig> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+pub(super) static TARGETS: HashMap<u32, TargetConfig> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
 /// Threads of traced processes by tid; an entry ends with its thread.
 #[map]
-pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS, 0);
+pub(super) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS, 0);
 
 /// One zeroed thread, from which new entries are made: too large for the stack of a program.
 #[map]
-pub static EMPTY_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
+pub(super) static EMPTY_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
 
 /// Hash of a stack to the number under which it was sent.
 #[map]
-pub static KNOWN_STACKS: HashMap<[u64; 2], u64> =
+pub(super) static KNOWN_STACKS: HashMap<[u64; 2], u64> =
     HashMap::with_max_entries(MAX_KNOWN_STACKS, BPF_F_NO_PREALLOC);
 
 /// Code objects whose names were sent.
 #[map]
-pub static KNOWN_CODES: HashMap<CodeKey, u8> = HashMap::with_max_entries(MAX_KNOWN_CODES, BPF_F_NO_PREALLOC);
+pub(super) static KNOWN_CODES: HashMap<CodeKey, u8> = HashMap::with_max_entries(MAX_KNOWN_CODES, BPF_F_NO_PREALLOC);
 
 /// All records, in the order of events. Read by user space.
 #[map]
-pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+pub(super) static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// One counter for each [`StatId`]. Read by user space.
 #[map]
@@ -79,23 +79,23 @@ static TASK_FSBASE_OFFSET: u64 = 0;
 #[unsafe(no_mangle)]
 static LOSSLESS: u32 = 1;
 
-pub fn task_fsbase_offset() -> usize {
+pub(super) fn task_fsbase_offset() -> usize {
     // SAFETY: a constant of this object; volatile because the loader replaces its value.
     (unsafe { core::ptr::read_volatile(&raw const TASK_FSBASE_OFFSET) }) as usize
 }
 
-pub fn is_lossless() -> bool {
+pub(super) fn is_lossless() -> bool {
     // SAFETY: as above.
     (unsafe { core::ptr::read_volatile(&raw const LOSSLESS) }) != 0
 }
 
 #[inline(always)]
-pub fn count(stat: StatId) {
+pub(super) fn count(stat: StatId) {
     count_n(stat, 1);
 }
 
 #[inline(always)]
-pub fn count_n(stat: StatId, n: u64) {
+pub(super) fn count_n(stat: StatId, n: u64) {
     if let Some(counter) = STATS.get_ptr_mut(stat as u32) {
         // Per CPU, but two programs can preempt each other on one.
         add(counter, n);
@@ -105,7 +105,7 @@ pub fn count_n(stat: StatId, n: u64) {
 /// Adds to a map value in one instruction. `AtomicU64` has no `fetch_add` on this target, which lacks
 /// compare-and-swap.
 #[inline(always)]
-pub fn add(counter: *mut u64, n: u64) {
+pub(super) fn add(counter: *mut u64, n: u64) {
     // SAFETY: callers pass a pointer to a map value; the instruction touches these eight bytes only.
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) n, options(nostack)) };
 }

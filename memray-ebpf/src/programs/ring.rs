@@ -21,7 +21,7 @@ const SUBMIT_FLAGS: u64 = BPF_RB_NO_WAKEUP as u64;
 
 /// A place in the ring, or None after counting `full`.
 #[inline(always)]
-pub fn reserve<T: 'static>(full: StatId) -> Option<RingBufEntry<T>> {
+pub(super) fn reserve<T: 'static>(full: StatId) -> Option<RingBufEntry<T>> {
     let entry = RING.reserve::<T>(0);
     if entry.is_none() {
         count(full);
@@ -30,7 +30,7 @@ pub fn reserve<T: 'static>(full: StatId) -> Option<RingBufEntry<T>> {
 }
 
 #[inline(always)]
-pub fn submit<T>(entry: RingBufEntry<T>) {
+pub(super) fn submit<T>(entry: RingBufEntry<T>) {
     entry.submit(SUBMIT_FLAGS);
 }
 
@@ -40,7 +40,7 @@ pub fn submit<T>(entry: RingBufEntry<T>) {
 ///
 /// `length` bytes at `record` must be valid.
 #[inline(always)]
-pub unsafe fn output(record: *const u8, length: u64, full: StatId) -> bool {
+pub(super) unsafe fn output(record: *const u8, length: u64, full: StatId) -> bool {
     let ring = (&raw const RING).cast_mut();
     // SAFETY: the caller vouches for the record; the map is ours.
     let result = unsafe { bpf_ringbuf_output(ring.cast(), record.cast_mut().cast(), length, SUBMIT_FLAGS) };
@@ -51,7 +51,7 @@ pub unsafe fn output(record: *const u8, length: u64, full: StatId) -> bool {
 }
 
 #[inline(always)]
-pub fn header(kind: RecordKind, allocator: u8, flags: u16, ids: Ids) -> RecordHeader {
+pub(super) fn header(kind: RecordKind, allocator: u8, flags: u16, ids: Ids) -> RecordHeader {
     RecordHeader {
         kind: kind as u8,
         allocator,
@@ -73,7 +73,7 @@ struct Wait {
 /// Holds the target back for a moment while the ring is nearly full. No signal, no system call is interrupted, and
 /// the wait ends by itself if the collector is gone.
 #[inline(always)]
-pub fn throttle() {
+pub(super) fn throttle() {
     if RING.query(BPF_RB_AVAIL_DATA.into()) <= RING_HIGH_WATER_BYTES || !is_lossless() {
         return;
     }

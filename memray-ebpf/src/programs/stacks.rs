@@ -25,9 +25,9 @@ use super::{
 
 /// What an event says of its stack.
 #[derive(Clone, Copy)]
-pub struct Stack {
-    pub id: u64,
-    pub flags: u16,
+pub(super) struct Stack {
+    pub(super) id: u64,
+    pub(super) flags: u16,
 }
 
 impl Stack {
@@ -37,18 +37,18 @@ impl Stack {
 
 /// What the callbacks of `bpf_loop` need; lives on the stack of the program.
 #[repr(C)]
-pub struct Context {
-    pub thread: *mut Thread,
-    pub target: *const TargetConfig,
-    pub ids: Ids,
+pub(super) struct Context {
+    pub(super) thread: *mut Thread,
+    pub(super) target: *const TargetConfig,
+    pub(super) ids: Ids,
     /// 1 if a record of the stack found no place.
-    pub lost: u64,
-    pub first_local: u64,
+    pub(super) lost: u64,
+    pub(super) first_local: u64,
 }
 
 /// The stack of the current thread. Sends it first if it has not been sent before.
 #[inline(always)]
-pub fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, target: *mut TargetConfig, ids: Ids) -> Stack {
+pub(super) fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, target: *mut TargetConfig, ids: Ids) -> Stack {
     let memory = M::default();
     // SAFETY: both are map values; the target's lives as long as the process is traced.
     let (walk, config) = unsafe { (&mut (*thread).walk, &mut *target) };
@@ -219,7 +219,7 @@ extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *
 
 /// Sends a record about the current thread.
 #[inline(always)]
-pub fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstrap_self: u64) {
+pub(super) fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstrap_self: u64) {
     let Some(mut entry) = reserve::<ThreadRecord>(StatId::ThreadRingFull) else { return };
     let mut name = [0; COMM_BYTES];
     comm(&mut name);

@@ -44,7 +44,7 @@ fn traced_thread(stack_pointer: u64) -> Option<(*mut Thread, Ids)> {
 
 /// `syscalls:sys_exit_mmap`; the arguments are still in the registers of the system call.
 #[tracepoint]
-pub fn mmap_exit(context: TracePointContext) -> u32 {
+pub(super) fn mmap_exit(context: TracePointContext) -> u32 {
     // SAFETY: the offset lies within the tracepoint's record.
     let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else { return 0 };
     if address >= FIRST_ERROR {
@@ -63,21 +63,21 @@ pub fn mmap_exit(context: TracePointContext) -> u32 {
 
 /// `syscalls:sys_enter_munmap`. What the kernel is going to refuse is not sent.
 #[tracepoint]
-pub fn munmap_entry(_context: TracePointContext) -> u32 {
+pub(super) fn munmap_entry(_context: TracePointContext) -> u32 {
     send_unmap(RecordKind::Unmap, Allocator::Munmap);
     0
 }
 
 /// `syscalls:sys_enter_mremap`: the old pages go, unless the call fails.
 #[tracepoint]
-pub fn mremap_entry(_context: TracePointContext) -> u32 {
+pub(super) fn mremap_entry(_context: TracePointContext) -> u32 {
     send_unmap(RecordKind::Unmap, Allocator::Mremap);
     0
 }
 
 /// `syscalls:sys_exit_mremap`: the new pages, or the old ones again.
 #[tracepoint]
-pub fn mremap_exit(context: TracePointContext) -> u32 {
+pub(super) fn mremap_exit(context: TracePointContext) -> u32 {
     // SAFETY: the offset lies within the tracepoint's record.
     let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else { return 0 };
     if address >= FIRST_ERROR {

@@ -19,20 +19,20 @@ use super::maps::task_fsbase_offset;
 
 /// Process and thread in the initial pid namespace. The kernel calls them tgid and pid.
 #[derive(Clone, Copy)]
-pub struct Ids {
-    pub pid: u32,
-    pub tid: u32,
+pub(super) struct Ids {
+    pub(super) pid: u32,
+    pub(super) tid: u32,
 }
 
 #[inline(always)]
-pub fn ids() -> Ids {
+pub(super) fn ids() -> Ids {
     let both = bpf_get_current_pid_tgid();
     Ids { pid: (both >> 32) as u32, tid: both as u32 }
 }
 
 /// The `fs` base of the current thread. glibc sets it through arch_prctl and clone, which keep it in the task.
 #[inline(always)]
-pub fn fs_base() -> u64 {
+pub(super) fn fs_base() -> u64 {
     // SAFETY: the helper returns the current task; the offset is that of an unsigned long in it, checked by the
     // verifier against the kernel's BTF.
     unsafe { bpf_get_current_task_btf().cast::<u8>().add(task_fsbase_offset()).cast::<u64>().read() }
@@ -40,20 +40,20 @@ pub fn fs_base() -> u64 {
 
 /// User registers of the current task at its system call.
 #[inline(always)]
-pub fn user_registers() -> *const pt_regs {
+pub(super) fn user_registers() -> *const pt_regs {
     // SAFETY: the helper takes the current task and returns a pointer that the verifier knows as pt_regs.
     (unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) }) as *const pt_regs
 }
 
 #[inline(always)]
-pub fn comm(destination: &mut [u8; COMM_BYTES]) {
+pub(super) fn comm(destination: &mut [u8; COMM_BYTES]) {
     // SAFETY: the helper writes at most the given size. It fails only without a current task.
     let _ = unsafe { bpf_get_current_comm(destination.as_mut_ptr().cast(), COMM_BYTES as u32) };
 }
 
 /// Memory of the current task, as far as its pages are there.
 #[derive(Clone, Copy, Default)]
-pub struct PresentMemory;
+pub(super) struct PresentMemory;
 
 impl RemoteMemory for PresentMemory {
     #[inline(always)]
@@ -72,7 +72,7 @@ impl RemoteMemory for PresentMemory {
 
 /// Memory of the current task, with pages brought in as the task itself would. For sleepable programs.
 #[derive(Clone, Copy, Default)]
-pub struct FaultingMemory;
+pub(super) struct FaultingMemory;
 
 impl RemoteMemory for FaultingMemory {
     #[inline(always)]

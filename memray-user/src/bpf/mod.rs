@@ -14,4 +14,4 @@ mod system;
 mod tracepoints;
 
 pub use error::BpfError;
-pub use recorder::{Counters, Delivery, ProbeRole, ProbeSite, Recorder, RingReader};
+pub use recorder::{Counters, Delivery, ProbeSite, Recorder, RingReader};

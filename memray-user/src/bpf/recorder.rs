@@ -1,10 +1,13 @@
 //! The object in the kernel: loaded once, attached to processes, read from until it is dropped.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     num::NonZeroU32,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -16,7 +19,7 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
     },
 };
-use memray_ebpf::{config::TargetConfig, stat::StatId};
+use memray_ebpf::{config::TargetConfig, cookie::Role, stat::StatId};
 
 use super::{
     error::BpfError,
@@ -42,36 +45,52 @@ pub enum Delivery {
     Lossy,
 }
 
-/// What a probe is for, which decides the programs that run at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ProbeRole {
-    /// Entry and return of an allocating function.
-    Allocate,
-    /// Entry of a freeing function.
-    Free,
-    /// Entry of CPython's `code_dealloc`.
-    CodeDealloc,
-}
-
 /// One place for probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeSite {
-    pub role: ProbeRole,
     /// A path that opens the file in our own mount namespace.
     pub path: PathBuf,
     pub file_offset: u64,
+    pub role: Role,
     /// A packed [`memray_ebpf::cookie::Cookie`].
     pub cookie: u64,
 }
 
-/// The three programs that sit on functions, loaded for multi links.
-#[derive(Debug)]
-struct MultiPrograms {
-    allocator_entry: OwnedFd,
-    allocator_return: OwnedFd,
-    free_entry: OwnedFd,
-    code_dealloc: OwnedFd,
+/// The program that runs at a place, in the order of attaching: frees first, so that no block is seen whose free
+/// would be missed, then entries, then returns, so that no return comes whose entry was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Half {
+    Free,
+    CodeDealloc,
+    AllocatorEntry,
+    AllocatorReturn,
 }
+
+impl Half {
+    fn all_of(role: Role) -> &'static [Self] {
+        match role {
+            Role::Free => &[Self::Free],
+            Role::CodeDealloc => &[Self::CodeDealloc],
+            Role::Allocate
+            | Role::AllocateArray
+            | Role::AllocateInto
+            | Role::Reallocate
+            | Role::ReallocateArray => &[Self::AllocatorEntry, Self::AllocatorReturn],
+        }
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Free => FREE_ENTRY,
+            Self::CodeDealloc => CODE_DEALLOC,
+            Self::AllocatorEntry => ALLOCATOR_ENTRY,
+            Self::AllocatorReturn => ALLOCATOR_RETURN,
+        }
+    }
+}
+
+/// The programs that sit on functions, loaded for multi links.
+type MultiPrograms = BTreeMap<Half, OwnedFd>;
 
 /// The programs of the recording and everything they are attached to; dropping it detaches all.
 #[derive(Debug)]
@@ -80,6 +99,9 @@ pub struct Recorder {
     /// None where the kernel has no multi-uprobe links; then aya attaches each probe by itself.
     multi: Option<MultiPrograms>,
     links: Vec<OwnedFd>,
+    /// Process, device, inode and offset of each probe.
+    attached: BTreeSet<(u32, u64, u64, u64)>,
+    lives: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -115,7 +137,7 @@ impl Recorder {
             }
             Err(error) => return Err(error),
         };
-        let mut recorder = Self { ebpf, multi, links: Vec::new() };
+        let mut recorder = Self { ebpf, multi, links: Vec::new(), attached: BTreeSet::new(), lives: 0 };
         recorder.attach_tracepoints()?;
         recorder.attach_thread_exit()?;
         if recorder.multi.is_none() {
@@ -127,60 +149,49 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// Tells the programs about a process. Do it before its probes are attached.
+    /// Tells the programs about a new life of a process. Do it before its probes are attached.
     pub fn set_target(&mut self, pid: u32, config: &TargetConfig) -> Result<(), BpfError> {
+        self.lives += 1;
+        let config = TargetConfig { life: self.lives, ..*config };
         let failed = |source| BpfError::Map { map: TARGETS, source: Box::new(source) };
         let map = self.ebpf.map_mut(TARGETS).ok_or(BpfError::Missing { name: TARGETS })?;
         let mut targets: BpfHashMap<&mut MapData, u32, TargetConfigPod> = map.try_into().map_err(failed)?;
-        targets.insert(pid, TargetConfigPod(*config), 0).map_err(failed)
+        targets.insert(pid, TargetConfigPod(config), 0).map_err(failed)
     }
 
-    /// Attaches probes to one process: frees first, then entries, then returns, so that no block is seen whose free
-    /// would be missed, and no return whose entry was.
+    /// Attaches probes to one process. Those that it has already stay as they are: a program that a process executes
+    /// meets the probes of the one before it.
     pub fn attach(&mut self, pid: u32, sites: &[ProbeSite]) -> Result<(), BpfError> {
-        let mut groups: BTreeMap<(ProbeRole, &Path), Vec<(u64, u64)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Half, &Path), Vec<(u64, u64)>> = BTreeMap::new();
         for site in sites {
-            groups.entry((site.role, &site.path)).or_default().push((site.file_offset, site.cookie));
-        }
-        for (role, is_return) in [
-            (ProbeRole::Free, false),
-            (ProbeRole::CodeDealloc, false),
-            (ProbeRole::Allocate, false),
-            (ProbeRole::Allocate, true),
-        ] {
-            for ((_, path), points) in groups.iter().filter(|((group, _), _)| *group == role) {
-                self.attach_group(pid, role, is_return, path, points)?;
+            let file = fs::metadata(&site.path).map_err(|error| BpfError::Attach {
+                program: Half::all_of(site.role)[0].program(),
+                target: site.path.display().to_string(),
+                source: error.into(),
+            })?;
+            if !self.attached.insert((pid, file.dev(), file.ino(), site.file_offset)) {
+                continue;
             }
+            for half in Half::all_of(site.role) {
+                groups.entry((*half, &site.path)).or_default().push((site.file_offset, site.cookie));
+            }
+        }
+        for ((half, path), points) in groups {
+            self.attach_group(pid, half, path, &points)?;
         }
         Ok(())
     }
 
-    fn attach_group(
-        &mut self,
-        pid: u32,
-        role: ProbeRole,
-        is_return: bool,
-        path: &Path,
-        points: &[(u64, u64)],
-    ) -> Result<(), BpfError> {
-        let name = match (role, is_return) {
-            (ProbeRole::Allocate, false) => ALLOCATOR_ENTRY,
-            (ProbeRole::Allocate, true) => ALLOCATOR_RETURN,
-            (ProbeRole::Free, _) => FREE_ENTRY,
-            (ProbeRole::CodeDealloc, _) => CODE_DEALLOC,
-        };
+    fn attach_group(&mut self, pid: u32, half: Half, path: &Path, points: &[(u64, u64)]) -> Result<(), BpfError> {
+        let name = half.program();
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Attach {
             program: name,
             target: path.display().to_string(),
             source,
         };
         if let Some(multi) = &self.multi {
-            let program = match (role, is_return) {
-                (ProbeRole::Allocate, false) => &multi.allocator_entry,
-                (ProbeRole::Allocate, true) => &multi.allocator_return,
-                (ProbeRole::Free, _) => &multi.free_entry,
-                (ProbeRole::CodeDealloc, _) => &multi.code_dealloc,
-            };
+            let program = multi.get(&half).ok_or(BpfError::Missing { name })?;
+            let is_return = half == Half::AllocatorReturn;
             let link = multi::attach(program, path, points, is_return, pid).map_err(|error| failed(error.into()))?;
             self.links.push(link);
             return Ok(());
@@ -255,10 +266,12 @@ impl std::fmt::Debug for RingReader {
 }
 
 impl RingReader {
-    /// Hands every record that is there to `consume`; returns how many there were.
-    pub fn drain(&mut self, mut consume: impl FnMut(&[u8])) -> u64 {
+    /// Hands the records that are there to `consume`, at most `limit` of them; returns how many there were.
+    pub fn drain(&mut self, limit: u64, mut consume: impl FnMut(&[u8])) -> u64 {
         let mut records = 0;
-        while let Some(record) = self.ring.next() {
+        while records < limit
+            && let Some(record) = self.ring.next()
+        {
             consume(&record);
             records += 1;
         }
@@ -302,12 +315,10 @@ where
 
 fn load_multi(ebpf: &Ebpf) -> Result<MultiPrograms, BpfError> {
     let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
-    Ok(MultiPrograms {
-        allocator_entry: object.load(ALLOCATOR_ENTRY)?,
-        allocator_return: object.load(ALLOCATOR_RETURN)?,
-        free_entry: object.load(FREE_ENTRY)?,
-        code_dealloc: object.load(CODE_DEALLOC)?,
-    })
+    [Half::Free, Half::CodeDealloc, Half::AllocatorEntry, Half::AllocatorReturn]
+        .into_iter()
+        .map(|half| Ok((half, object.load(half.program())?)))
+        .collect()
 }
 
 fn map_fd(map: &Map) -> Option<RawFd> {

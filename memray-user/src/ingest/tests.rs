@@ -1,1 +1,12 @@
+//! Tests of the whole: records in, batches out, kept by a store that checks every promise of [`Batch`].
+//!
+//! [`Batch`]: crate::model::Batch
 
+mod conformance;
+mod harness;
+mod naive;
+mod names;
+mod speed;
+mod startup;
+mod store;
+mod timelines;

@@ -1,0 +1,391 @@
+//! A recording without a kernel: steps become records, records go through `Ingest`, batches into [`Store`].
+
+use std::{collections::BTreeSet, ops::Range};
+
+use memray_ebpf::{
+    config::FrameOffsets,
+    event::{RawFrame, RawString, ThreadRecord, WalkStatus},
+};
+use zerocopy::IntoBytes as _;
+
+use super::store::Store;
+use crate::{
+    ingest::{
+        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, fixture, fixture::Source,
+    },
+    model::{Allocator, ProcessRow, SiteRow},
+};
+
+pub(super) const PID: u32 = 100;
+pub(super) const CLOCK_BASE_NS: u64 = 5_000_000_000;
+pub(super) const PAGE: u64 = 4096;
+const PAGES_AT: u64 = 0x7f00_0000_0000;
+const ANONYMOUS: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).cast_unsigned() as u64;
+/// Protection and flags of an ordinary anonymous mapping.
+pub(super) const HEAP: u64 = (libc::PROT_READ | libc::PROT_WRITE).cast_unsigned() as u64 | ANONYMOUS << 32;
+
+/// One event or two of a thread; `tid` comes first, `line` is where a new block is made, pages are counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Alloc {
+        tid: u32,
+        address: u64,
+        size: u64,
+        line: u64,
+    },
+    AllocWith {
+        tid: u32,
+        allocator: Allocator,
+        address: u64,
+        size: u64,
+        line: u64,
+    },
+    Free {
+        tid: u32,
+        address: u64,
+    },
+    ReallocEnter {
+        tid: u32,
+        address: u64,
+    },
+    ReallocReturn {
+        tid: u32,
+        address: u64,
+        size: u64,
+        line: u64,
+    },
+    ReallocUndone {
+        tid: u32,
+        address: u64,
+    },
+    Map {
+        tid: u32,
+        page: u64,
+        pages: u64,
+        line: u64,
+    },
+    MapUncounted {
+        tid: u32,
+        page: u64,
+        pages: u64,
+    },
+    Unmap {
+        tid: u32,
+        page: u64,
+        pages: u64,
+    },
+    MremapEnter {
+        tid: u32,
+        page: u64,
+        pages: u64,
+    },
+    MremapReturn {
+        tid: u32,
+        page: u64,
+        pages: u64,
+        line: u64,
+    },
+    MremapUndone {
+        tid: u32,
+    },
+    /// Time passes, and the batch is taken.
+    Batch {
+        ns: u64,
+    },
+}
+
+/// Knows CPython as far as the fixtures write it: the line is the instruction, or what the line table says.
+#[derive(Debug)]
+pub(super) struct FakeReader {
+    /// What the process still holds of every line table.
+    pub line_table: Vec<u8>,
+}
+
+impl CodeReader for FakeReader {
+    fn string(&self, raw: &RawString) -> DecodedString {
+        let length = usize::try_from(raw.length).unwrap();
+        let text = String::from_utf8(raw.data[..length].to_vec()).unwrap();
+        let complete = !text.starts_with("long");
+        DecodedString { text, complete }
+    }
+
+    fn line(&self, code: &CodeObject, frame: RawFrame) -> u32 {
+        let index = usize::try_from(frame.instruction).unwrap();
+        if code.line_table_bytes == 0 {
+            return u32::try_from(index).unwrap();
+        }
+        code.line_table.get(index).copied().map_or(0, u32::from)
+    }
+
+    fn is_python_frame(&self, frame: RawFrame) -> bool {
+        frame.owner() < FrameOffsets::FIRST_SHIM_OWNER
+    }
+
+    fn thread_name(&self, record: &ThreadRecord) -> Option<String> {
+        (record.thread_state != 0).then(|| format!("Thread-{}", record.thread_state))
+    }
+
+    fn line_table_rest(&self, _: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>> {
+        let range = usize::try_from(missing.start).unwrap()..usize::try_from(missing.end).unwrap();
+        self.line_table.get(range).map(<[u8]>::to_vec)
+    }
+}
+
+pub(super) struct Harness {
+    pub ingest: Ingest,
+    pub store: Store,
+    pub time_ns: u64,
+    described: BTreeSet<u64>,
+}
+
+impl Harness {
+    pub(super) fn new(script: ScriptStart) -> Self {
+        let options = IngestOptions {
+            clock_base_ns: CLOCK_BASE_NS,
+            script,
+        };
+        let mut harness = Self {
+            ingest: Ingest::new(options),
+            store: Store::default(),
+            time_ns: CLOCK_BASE_NS,
+            described: BTreeSet::new(),
+        };
+        assert_eq!(harness.add_process(PID), 1);
+        harness
+    }
+
+    /// A recording of these steps, finished.
+    pub(super) fn run(steps: &[Step]) -> Self {
+        let mut harness = Self::new(ScriptStart::Immediately);
+        for &step in steps {
+            harness.step(step);
+        }
+        harness.finish();
+        harness
+    }
+
+    pub(super) fn add_process(&mut self, pid: u32) -> u32 {
+        let row = ProcessRow {
+            pid,
+            python_version: "3.12.1".to_owned(),
+            ..ProcessRow::default()
+        };
+        self.ingest.add_process(
+            row,
+            Box::new(FakeReader {
+                line_table: b"0123456789".to_vec(),
+            }),
+        )
+    }
+
+    pub(super) fn source(tid: u32) -> Source {
+        Source { pid: PID, tid }
+    }
+
+    /// A time that is later than that of the record before.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.time_ns += 1000;
+        self.time_ns
+    }
+
+    pub(super) fn push(&mut self, words: &[u64]) {
+        self.ingest.push(words.as_bytes());
+    }
+
+    pub(super) fn batch(&mut self) {
+        let batch = self.ingest.take_batch(self.time_ns);
+        self.store.apply(batch);
+    }
+
+    pub(super) fn finish(&mut self) {
+        let batch = self.ingest.finish();
+        self.store.apply(batch);
+        self.store.check_finished();
+    }
+
+    /// Describes a code object without line table and a stack of these frames, innermost first; the instruction
+    /// is the line.
+    pub(super) fn describe(&mut self, tid: u32, stack_id: u64, frames: &[(u64, &str, &str, u64)]) {
+        let time = self.tick();
+        let source = Self::source(tid);
+        for &(code, function, file, _) in frames {
+            self.push(&fixture::code(source, time, code, 1, 0, (function, file)));
+        }
+        let raw: Vec<_> = frames
+            .iter()
+            .map(|&(code, _, _, line)| RawFrame::new(code, 0, line))
+            .collect();
+        self.push(&fixture::stack_frames(source, time, stack_id, 0, &raw));
+        let count = u32::try_from(raw.len()).unwrap();
+        self.push(&fixture::stack_end(
+            source,
+            time,
+            stack_id,
+            count,
+            WalkStatus::Complete,
+        ));
+    }
+
+    /// A stack of one frame: function `work` of `main.py` at a line, which is also its number.
+    fn stack_at(&mut self, tid: u32, line: u64) -> u64 {
+        if self.described.insert(line) {
+            self.describe(tid, line, &[(0x1000, "work", "main.py", line)]);
+        }
+        line
+    }
+
+    pub(super) fn alloc(&mut self, tid: u32, allocator: Allocator, address: u64, size: u64, stack_id: u64) {
+        let time = self.tick();
+        self.push(&fixture::allocation(
+            Self::source(tid),
+            time,
+            allocator,
+            address,
+            size,
+            stack_id,
+        ));
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        match step {
+            Step::Alloc {
+                tid,
+                address,
+                size,
+                line,
+            } => {
+                let stack_id = self.stack_at(tid, line);
+                self.alloc(tid, Allocator::Malloc, address, size, stack_id);
+            }
+            Step::AllocWith {
+                tid,
+                allocator,
+                address,
+                size,
+                line,
+            } => {
+                let stack_id = self.stack_at(tid, line);
+                self.alloc(tid, allocator, address, size, stack_id);
+            }
+            Step::ReallocReturn {
+                tid,
+                address,
+                size,
+                line,
+            } => {
+                let stack_id = self.stack_at(tid, line);
+                self.alloc(tid, Allocator::Realloc, address, size, stack_id);
+            }
+            Step::Map {
+                tid,
+                page,
+                pages,
+                line,
+            } => {
+                let stack_id = self.stack_at(tid, line);
+                self.map(tid, Allocator::Mmap, range(page, pages), stack_id, HEAP);
+            }
+            Step::MapUncounted { tid, page, pages } => {
+                self.map(tid, Allocator::Mmap, range(page, pages), 0, ANONYMOUS << 32);
+            }
+            Step::MremapReturn {
+                tid,
+                page,
+                pages,
+                line,
+            } => {
+                let stack_id = self.stack_at(tid, line);
+                self.map(tid, Allocator::Mremap, range(page, pages), stack_id, 0);
+            }
+            Step::Batch { ns } => {
+                self.time_ns += ns;
+                self.batch();
+            }
+            _ => self.ending_step(step),
+        }
+    }
+
+    pub(super) fn map(
+        &mut self,
+        tid: u32,
+        allocator: Allocator,
+        range: (u64, u64),
+        stack_id: u64,
+        protection_and_flags: u64,
+    ) {
+        let time = self.tick();
+        let source = Self::source(tid);
+        self.push(&fixture::map(
+            source,
+            time,
+            allocator,
+            range,
+            stack_id,
+            protection_and_flags,
+        ));
+    }
+
+    fn ending_step(&mut self, step: Step) {
+        let time = self.tick();
+        let words = match step {
+            Step::Free { tid, address } => fixture::free(Self::source(tid), time, Allocator::Free, address),
+            Step::ReallocEnter { tid, address } => {
+                fixture::free(Self::source(tid), time, Allocator::Realloc, address)
+            }
+            Step::ReallocUndone { tid, address } => fixture::free_undone(Self::source(tid), time, address),
+            Step::Unmap { tid, page, pages } => {
+                fixture::unmap(Self::source(tid), time, Allocator::Munmap, range(page, pages))
+            }
+            Step::MremapEnter { tid, page, pages } => {
+                fixture::unmap(Self::source(tid), time, Allocator::Mremap, range(page, pages))
+            }
+            Step::MremapUndone { tid } => fixture::unmap_undone(Self::source(tid), time, (0, 0)),
+            _ => unreachable!("handled by the caller"),
+        };
+        self.push(&words);
+    }
+
+    /// Line of a site's innermost frame and the kernel's id of its thread.
+    pub(super) fn place(&self, site: &SiteRow) -> (u64, u32) {
+        let frame = &self.store.frames[&self.store.stacks[&site.stack_id].frame_id];
+        (u64::from(frame.line), self.store.threads[&site.thread_id].tid)
+    }
+
+    /// By line: bytes and count of what `figures` says of each site, without those that have nothing.
+    pub(super) fn by_line(&self, figures: impl Fn(&SiteRow) -> (u64, u64)) -> Vec<(u64, u64, u64)> {
+        let mut rows: Vec<_> = self
+            .store
+            .sites
+            .values()
+            .map(|site| (self.place(site).0, figures(site)))
+            .filter(|&(_, (_, count))| count > 0)
+            .map(|(line, (bytes, count))| (line, bytes, count))
+            .collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    pub(super) fn peak(&self) -> Vec<(u64, u64, u64)> {
+        self.by_line(|site| self.store.peak_of(site))
+    }
+
+    pub(super) fn leaks(&self) -> Vec<(u64, u64, u64)> {
+        self.by_line(|site| (site.live_bytes, site.live_count))
+    }
+
+    /// Function names of a stack, outermost first.
+    pub(super) fn functions(&self, stack_id: u32) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut next = Some(stack_id);
+        while let Some(stack_id) = next {
+            let row = self.store.stacks[&stack_id];
+            names.insert(0, self.store.frames[&row.frame_id].function.clone());
+            next = row.parent_id;
+        }
+        names
+    }
+}
+
+pub(super) fn range(page: u64, pages: u64) -> (u64, u64) {
+    (PAGES_AT + page * PAGE, pages * PAGE)
+}

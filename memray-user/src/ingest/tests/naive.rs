@@ -1,0 +1,361 @@
+//! Random streams of events against a model that does everything the slow way: it searches lists, keeps an owner
+//! for each page, and copies what is alive at every new peak.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::harness::{Harness, PAGE, Step};
+use crate::{ingest::ScriptStart, model::Allocator};
+
+/// Line, thread, allocator.
+type Place = (u64, u32, Allocator);
+/// Bytes and count.
+type Figures = BTreeMap<Place, (u64, u64)>;
+
+#[derive(Clone, Copy, Debug)]
+struct Thing {
+    place: Place,
+    /// None for a mapping.
+    address: Option<u64>,
+    size: u64,
+    /// Number in its thread.
+    sequence: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unmapping {
+    page: u64,
+    pages: u64,
+    counted: bool,
+    applied: bool,
+}
+
+#[derive(Debug, Default)]
+struct Naive {
+    /// All that was ever made; what is alive is in `alive` with its bytes.
+    things: Vec<Thing>,
+    alive: BTreeMap<usize, u64>,
+    pages: BTreeMap<u64, usize>,
+    frees: BTreeMap<u32, (u64, Option<usize>)>,
+    unmaps: BTreeMap<u32, Unmapping>,
+    made: BTreeMap<u32, u64>,
+    temporary: Figures,
+    peak_bytes: u64,
+    peak: Figures,
+    freed_bytes: u64,
+}
+
+impl Naive {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Alloc {
+                tid,
+                address,
+                size,
+                line,
+            } => {
+                self.settle(tid);
+                self.block(tid, Allocator::Malloc, address, size, line);
+            }
+            Step::AllocWith {
+                tid,
+                allocator,
+                address,
+                size,
+                line,
+            } => {
+                self.settle(tid);
+                self.block(tid, allocator, address, size, line);
+            }
+            Step::ReallocReturn {
+                tid,
+                address,
+                size,
+                line,
+            } => {
+                self.settle(tid);
+                self.block(tid, Allocator::Realloc, address, size, line);
+            }
+            Step::Free { tid, address } => {
+                self.settle(tid);
+                if let Some(thing) = self.find(address) {
+                    self.end(thing);
+                }
+            }
+            Step::ReallocEnter { tid, address } => {
+                self.settle(tid);
+                self.frees.insert(tid, (address, self.find(address)));
+            }
+            Step::ReallocUndone { tid, address } => {
+                if self.frees.get(&tid).is_some_and(|free| free.0 == address) {
+                    self.frees.remove(&tid);
+                }
+            }
+            Step::Map {
+                tid,
+                page,
+                pages,
+                line,
+            } => {
+                self.settle(tid);
+                self.mapping(tid, Allocator::Mmap, page, pages, Some(line));
+            }
+            Step::MapUncounted { tid, page, pages } => {
+                self.settle(tid);
+                self.mapping(tid, Allocator::Mmap, page, pages, None);
+            }
+            Step::Unmap { tid, page, pages } => {
+                self.settle(tid);
+                self.unmap(page, pages);
+            }
+            Step::MremapEnter { tid, page, pages } => {
+                self.settle(tid);
+                let counted = (page..page + pages).any(|page| self.pages.contains_key(&page));
+                self.unmaps.insert(
+                    tid,
+                    Unmapping {
+                        page,
+                        pages,
+                        counted,
+                        applied: false,
+                    },
+                );
+            }
+            Step::MremapReturn {
+                tid,
+                page,
+                pages,
+                line,
+            } => {
+                let counted = self.unmaps.get(&tid).is_some_and(|old| old.counted);
+                self.settle(tid);
+                self.mapping(tid, Allocator::Mremap, page, pages, counted.then_some(line));
+            }
+            Step::MremapUndone { tid } => {
+                self.unmaps.remove(&tid);
+            }
+            Step::Batch { .. } => {}
+        }
+    }
+
+    fn find(&self, address: u64) -> Option<usize> {
+        self.alive
+            .keys()
+            .copied()
+            .find(|&thing| self.things[thing].address == Some(address))
+    }
+
+    fn settle(&mut self, tid: u32) {
+        if let Some((_, Some(thing))) = self.frees.remove(&tid)
+            && self.alive.contains_key(&thing)
+        {
+            self.end(thing);
+        }
+        if let Some(old) = self.unmaps.remove(&tid)
+            && !old.applied
+        {
+            self.unmap(old.page, old.pages);
+        }
+    }
+
+    fn finish(&mut self) {
+        for tid in 0..1000 {
+            self.settle(tid);
+        }
+    }
+
+    fn block(&mut self, tid: u32, allocator: Allocator, address: u64, size: u64, line: u64) {
+        let sequence = self.next(tid);
+        if let Some(old) = self.find(address) {
+            // That this thread has allocated again already does not make its own block less temporary: the
+            // number of the new one is not counted for the old one's thread before it has ended.
+            self.end(old);
+        }
+        self.make(Thing {
+            place: (line, tid, allocator),
+            address: Some(address),
+            size,
+            sequence,
+        });
+    }
+
+    fn mapping(&mut self, tid: u32, allocator: Allocator, page: u64, pages: u64, line: Option<u64>) {
+        let crossing =
+            |old: &&mut Unmapping| !old.applied && old.page < page + pages && page < old.page + old.pages;
+        let mut applied = Vec::new();
+        for old in self.unmaps.values_mut().filter(crossing) {
+            old.applied = true;
+            applied.push((old.page, old.pages));
+        }
+        for (page, pages) in applied {
+            self.unmap(page, pages);
+        }
+        self.unmap(page, pages);
+        let Some(line) = line.filter(|_| pages > 0) else {
+            return;
+        };
+        let sequence = self.next(tid);
+        let place = (line, tid, allocator);
+        let thing = self.make(Thing {
+            place,
+            address: None,
+            size: pages * PAGE,
+            sequence,
+        });
+        self.pages.extend((page..page + pages).map(|page| (page, thing)));
+    }
+
+    fn next(&mut self, tid: u32) -> u64 {
+        let made = self.made.entry(tid).or_default();
+        *made += 1;
+        *made
+    }
+
+    fn make(&mut self, thing: Thing) -> usize {
+        let index = self.things.len();
+        self.things.push(thing);
+        self.alive.insert(index, thing.size);
+        let live_bytes: u64 = self.alive.values().sum();
+        if live_bytes >= self.peak_bytes {
+            self.peak_bytes = live_bytes;
+            self.peak = self.live();
+        }
+        index
+    }
+
+    fn unmap(&mut self, first: u64, count: u64) {
+        let mut lost: BTreeMap<usize, u64> = BTreeMap::new();
+        for page in first..first + count {
+            if let Some(thing) = self.pages.remove(&page) {
+                *lost.entry(thing).or_default() += PAGE;
+            }
+        }
+        for (thing, bytes) in lost {
+            if bytes == self.things[thing].size {
+                self.end(thing);
+                continue;
+            }
+            self.freed_bytes += bytes;
+            let left = self.alive.get_mut(&thing).unwrap();
+            *left -= bytes;
+            if *left == 0 {
+                self.alive.remove(&thing);
+            }
+        }
+    }
+
+    /// A thing ends whole.
+    fn end(&mut self, index: usize) {
+        let thing = self.things[index];
+        self.freed_bytes += self.alive.remove(&index).unwrap();
+        if self.made[&thing.place.1] - thing.sequence <= 1 {
+            let figures = self.temporary.entry(thing.place).or_default();
+            *figures = (figures.0 + thing.size, figures.1 + 1);
+        }
+    }
+
+    fn live(&self) -> Figures {
+        let mut live = Figures::new();
+        for (&index, &bytes) in &self.alive {
+            let figures = live.entry(self.things[index].place).or_default();
+            *figures = (figures.0 + bytes, figures.1 + 1);
+        }
+        live
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (tid, address, size, line) = (100_u32..103, 1_u64..6, 0_u64..4, 1_u64..4);
+    let (page, pages) = (0_u64..12, 0_u64..5);
+    (0_u8..17, tid, address, size, line, page, pages).prop_map(
+        |(kind, tid, address, size, line, page, pages)| match kind {
+            0..=2 => Step::Alloc {
+                tid,
+                address,
+                size: size * PAGE,
+                line,
+            },
+            3 => Step::AllocWith {
+                tid,
+                allocator: Allocator::Calloc,
+                address,
+                size,
+                line,
+            },
+            4..=6 => Step::Free { tid, address },
+            7 => Step::ReallocEnter { tid, address },
+            8 => Step::ReallocReturn {
+                tid,
+                address,
+                size,
+                line,
+            },
+            9 => Step::ReallocUndone { tid, address },
+            10 => Step::Map {
+                tid,
+                page,
+                pages,
+                line,
+            },
+            11 => Step::MapUncounted { tid, page, pages },
+            12 => Step::Unmap { tid, page, pages },
+            13 => Step::MremapEnter { tid, page, pages },
+            14 => Step::MremapReturn {
+                tid,
+                page,
+                pages,
+                line,
+            },
+            15 => Step::MremapUndone { tid },
+            _ => Step::Batch {
+                ns: size * 300_000_000,
+            },
+        },
+    )
+}
+
+fn figures(run: &Harness, of: impl Fn(&crate::model::SiteRow) -> (u64, u64)) -> Figures {
+    let sites = run.store.sites.values().map(|site| {
+        let (line, tid) = run.place(site);
+        ((line, tid, site.allocator), of(site))
+    });
+    sites.filter(|(_, (_, count))| *count > 0).collect()
+}
+
+fn compare(run: &Harness, naive: &Naive) {
+    assert_eq!(figures(run, |site| run.store.peak_of(site)), naive.peak);
+    assert_eq!(
+        figures(run, |site| (site.live_bytes, site.live_count)),
+        naive.live()
+    );
+    assert_eq!(
+        figures(run, |site| (site.temp_bytes, site.temp_count)),
+        naive.temporary
+    );
+    assert_eq!(run.store.states[&1].peak_bytes, naive.peak_bytes);
+    assert_eq!(
+        run.store.freed.iter().map(|row| row.size).sum::<u64>(),
+        naive.freed_bytes
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn figures_are_those_of_the_naive_model(steps in prop::collection::vec(step(), 0..120)) {
+        let mut run = Harness::new(ScriptStart::Immediately);
+        let mut naive = Naive::default();
+        for step in steps {
+            run.step(step);
+            naive.step(step);
+            if matches!(step, Step::Batch { .. }) {
+                compare(&run, &naive);
+            }
+        }
+        naive.finish();
+        run.finish();
+        compare(&run, &naive);
+    }
+}

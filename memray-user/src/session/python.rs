@@ -1,0 +1,62 @@
+//! What `ingest` asks about a process, answered by `cpython` from the process's memory.
+
+use std::ops::Range;
+
+use memray_ebpf::{
+    config::FrameOffsets,
+    event::{RawFrame, RawString, ThreadRecord},
+    memory::RemoteMemory as _,
+};
+
+use crate::{
+    cpython::{Interpreter, linetable, strings, thread_name},
+    ingest::{CodeObject, CodeReader, DecodedString},
+    target::process::Process,
+};
+
+/// Largest part of a line table that is read at once: more than the kernel leaves out of any real one.
+const MAX_REST_BYTES: u64 = 16 << 20;
+
+/// A process with the interpreter in it, if there is one.
+#[derive(Debug)]
+pub(super) struct PythonProcess {
+    pub(super) process: Process,
+    pub(super) interpreter: Option<Interpreter>,
+}
+
+impl CodeReader for PythonProcess {
+    fn string(&self, raw: &RawString) -> DecodedString {
+        let Some(interpreter) = &self.interpreter else {
+            return DecodedString { text: String::new(), complete: false };
+        };
+        let decoded = strings::decode(raw, &self.process, &interpreter.offsets.code);
+        DecodedString { text: decoded.text, complete: decoded.complete }
+    }
+
+    fn line(&self, code: &CodeObject, frame: RawFrame) -> u32 {
+        let Some(interpreter) = &self.interpreter else { return 0 };
+        let first_instruction = interpreter.first_instruction(code.address);
+        let offset = linetable::instruction_offset(interpreter.version, first_instruction, frame.instruction);
+        let line = offset
+            .and_then(|offset| linetable::line(interpreter.version, &code.line_table, code.first_line, offset))
+            .unwrap_or(code.first_line);
+        u32::try_from(line).unwrap_or(0)
+    }
+
+    fn is_python_frame(&self, frame: RawFrame) -> bool {
+        frame.owner() < FrameOffsets::FIRST_SHIM_OWNER
+    }
+
+    fn thread_name(&self, record: &ThreadRecord) -> Option<String> {
+        thread_name(&self.process, self.interpreter.as_ref()?, record)
+    }
+
+    fn line_table_rest(&self, code: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>> {
+        let interpreter = self.interpreter.as_ref()?;
+        let length = missing.end.checked_sub(missing.start).filter(|length| *length <= MAX_REST_BYTES)?;
+        let data = code.line_table_address.checked_add(interpreter.offsets.code.bytes_data.into())?;
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
+        self.process.read_into(data.checked_add(missing.start)?, &mut bytes).ok()?;
+        Some(bytes)
+    }
+}
