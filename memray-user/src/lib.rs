@@ -4,5 +4,6 @@
 //! table of allowed imports is in `xtask`, which checks it.
 
 pub mod model;
+pub mod probes;
 pub mod target;
 pub mod units;
