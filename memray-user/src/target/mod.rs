@@ -8,4 +8,4 @@ pub mod launch;
 pub mod process;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
