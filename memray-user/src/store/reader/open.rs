@@ -72,10 +72,9 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     if !has_content(file, "-wal") && !has_content(file, "-journal") {
         return connect_as(file, Access::Immutable);
     }
-    match recover(file) {
-        Ok(()) => connect_as(file, Access::ReadOnly),
-        Err(_cannot_write) => Err(error),
-    }
+    // Without the right to write this does nothing, and beside another reader half of it; both show now.
+    recover(file).unwrap_or_default();
+    connect_as(file, Access::ReadOnly).map_err(|_same| error)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

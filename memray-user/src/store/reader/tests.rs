@@ -5,7 +5,7 @@ mod opening;
 use super::CaptureReader;
 use crate::{
     model::{Batch, CaptureError, CaptureSource as _, SiteFigures, View},
-    store::tests::{freed, loss, sample_batch, site, state, write_capture},
+    store::tests::{freed, loss, meta, sample_batch, site, state, write_capture},
 };
 
 /// Asks every question; none may panic.
@@ -83,14 +83,11 @@ fn every_field_comes_back() {
 fn meta_gives_the_command_line_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("capture.db");
-    let meta = [
+    let meta = meta(&[
         ("command_line", "python3 -m app"),
         ("ended_at_ms", "17"),
         ("started_at_ms", "soon"),
-    ];
-    let meta = meta
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .to_vec();
+    ]);
     write_capture(
         &path,
         &[Batch {

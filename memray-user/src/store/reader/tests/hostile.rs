@@ -24,106 +24,109 @@ fn altered(directory: &Path, sql: &str) -> Result<CaptureReader, CaptureError> {
     CaptureReader::open(&path)
 }
 
+/// Statements that alter a sound capture, and the words for the value that the reader must find.
+const IMPOSSIBLE: &[(&str, &str)] = &[
+    (
+        "UPDATE sites SET allocator_id = 0 WHERE site_id = 2",
+        "table `sites`, row 2, column `allocator_id` holds `0`",
+    ),
+    (
+        "UPDATE sites SET allocator_id = 77",
+        "column `allocator_id` holds `77`",
+    ),
+    (
+        "UPDATE sites SET allocator_id = 262",
+        "column `allocator_id` holds `262`",
+    ),
+    (
+        "UPDATE sites SET alloc_bytes = -1",
+        "column `alloc_bytes` holds `-1`",
+    ),
+    (
+        "UPDATE sites SET live_bytes = 'many'",
+        "column `live_bytes` holds `many`",
+    ),
+    (
+        "UPDATE sites SET live_count = 1.5",
+        "column `live_count` holds `1.5`",
+    ),
+    (
+        "UPDATE sites SET temp_count = x'0102'",
+        "column `temp_count` holds `2 bytes`",
+    ),
+    ("UPDATE sites SET stack_id = 0", "column `stack_id` holds `0`"),
+    (
+        "UPDATE sites SET stack_id = 4294967296",
+        "column `stack_id` holds `4294967296`",
+    ),
+    (
+        "UPDATE sites SET site_id = -5 WHERE site_id = 1",
+        "column `site_id` holds `-5`",
+    ),
+    ("UPDATE frames SET line = -1", "column `line` holds `-1`"),
+    (
+        "UPDATE frames SET kind = 'pyth\u{1b}[31m'",
+        "column `kind` holds `pyth\\u{1b}[31m`",
+    ),
+    (
+        "UPDATE frames SET function = x'00'",
+        "column `function` holds `1 bytes`",
+    ),
+    (
+        "UPDATE stacks SET parent_id = 2 WHERE stack_id = 2",
+        "table `stacks`, row 2, column `parent_id` holds `2`",
+    ),
+    (
+        "UPDATE stacks SET parent_id = 3 WHERE stack_id = 1",
+        "table `stacks`, row 1, column `parent_id` holds `3`",
+    ),
+    (
+        "DELETE FROM stacks WHERE stack_id = 2",
+        "table `stacks`, row 3, column `parent_id` holds `2`",
+    ),
+    ("UPDATE stacks SET frame_id = -2", "column `frame_id` holds `-2`"),
+    (
+        "UPDATE freed_allocations SET stack_id = 99",
+        "column `stack_id` holds `99`",
+    ),
+    (
+        "UPDATE timeline SET max_bytes = -9223372036854775808",
+        "column `max_bytes` holds `-9223372036854775808`",
+    ),
+    (
+        "UPDATE size_histogram SET size_to = 'x'",
+        "column `size_to` holds `x`",
+    ),
+    (
+        "UPDATE processes SET exit_status = 99999999999",
+        "column `exit_status` holds `99999999999`",
+    ),
+    (
+        "UPDATE processes SET ended_ns = -3",
+        "column `ended_ns` holds `-3`",
+    ),
+    (
+        "UPDATE state SET peak_epoch = -1",
+        "column `peak_epoch` holds `-1`",
+    ),
+    ("UPDATE threads SET tid = 1e300", "column `tid` holds `1000"),
+    ("UPDATE losses SET events = -1", "column `events` holds `-1`"),
+    (
+        "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
+          PRAGMA writable_schema=RESET; UPDATE meta SET value = NULL",
+        "column `value` holds `NULL`",
+    ),
+    (
+        "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
+          PRAGMA writable_schema=RESET; UPDATE sites SET peak_bytes = NULL",
+        "column `peak_bytes` holds `NULL`",
+    ),
+];
+
 #[test]
 fn impossible_values_are_errors() {
     let directory = tempfile::tempdir().unwrap();
-    for (sql, cause) in [
-        (
-            "UPDATE sites SET allocator_id = 0 WHERE site_id = 2",
-            "table `sites`, row 2, column `allocator_id` holds `0`",
-        ),
-        (
-            "UPDATE sites SET allocator_id = 77",
-            "column `allocator_id` holds `77`",
-        ),
-        (
-            "UPDATE sites SET allocator_id = 262",
-            "column `allocator_id` holds `262`",
-        ),
-        (
-            "UPDATE sites SET alloc_bytes = -1",
-            "column `alloc_bytes` holds `-1`",
-        ),
-        (
-            "UPDATE sites SET live_bytes = 'many'",
-            "column `live_bytes` holds `many`",
-        ),
-        (
-            "UPDATE sites SET live_count = 1.5",
-            "column `live_count` holds `1.5`",
-        ),
-        (
-            "UPDATE sites SET temp_count = x'0102'",
-            "column `temp_count` holds `2 bytes`",
-        ),
-        ("UPDATE sites SET stack_id = 0", "column `stack_id` holds `0`"),
-        (
-            "UPDATE sites SET stack_id = 4294967296",
-            "column `stack_id` holds `4294967296`",
-        ),
-        (
-            "UPDATE sites SET site_id = -5 WHERE site_id = 1",
-            "column `site_id` holds `-5`",
-        ),
-        ("UPDATE frames SET line = -1", "column `line` holds `-1`"),
-        (
-            "UPDATE frames SET kind = 'pyth\u{1b}[31m'",
-            "column `kind` holds `pyth\\u{1b}[31m`",
-        ),
-        (
-            "UPDATE frames SET function = x'00'",
-            "column `function` holds `1 bytes`",
-        ),
-        (
-            "UPDATE stacks SET parent_id = 2 WHERE stack_id = 2",
-            "table `stacks`, row 2, column `parent_id` holds `2`",
-        ),
-        (
-            "UPDATE stacks SET parent_id = 3 WHERE stack_id = 1",
-            "table `stacks`, row 1, column `parent_id` holds `3`",
-        ),
-        (
-            "DELETE FROM stacks WHERE stack_id = 2",
-            "table `stacks`, row 3, column `parent_id` holds `2`",
-        ),
-        ("UPDATE stacks SET frame_id = -2", "column `frame_id` holds `-2`"),
-        (
-            "UPDATE freed_allocations SET stack_id = 99",
-            "column `stack_id` holds `99`",
-        ),
-        (
-            "UPDATE timeline SET max_bytes = -9223372036854775808",
-            "column `max_bytes` holds `-9223372036854775808`",
-        ),
-        (
-            "UPDATE size_histogram SET size_to = 'x'",
-            "column `size_to` holds `x`",
-        ),
-        (
-            "UPDATE processes SET exit_status = 99999999999",
-            "column `exit_status` holds `99999999999`",
-        ),
-        (
-            "UPDATE processes SET ended_ns = -3",
-            "column `ended_ns` holds `-3`",
-        ),
-        (
-            "UPDATE state SET peak_epoch = -1",
-            "column `peak_epoch` holds `-1`",
-        ),
-        ("UPDATE threads SET tid = 1e300", "column `tid` holds `1000"),
-        ("UPDATE losses SET events = -1", "column `events` holds `-1`"),
-        (
-            "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
-          PRAGMA writable_schema=RESET; UPDATE meta SET value = NULL",
-            "column `value` holds `NULL`",
-        ),
-        (
-            "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '');
-          PRAGMA writable_schema=RESET; UPDATE sites SET peak_bytes = NULL",
-            "column `peak_bytes` holds `NULL`",
-        ),
-    ] {
+    for (sql, cause) in IMPOSSIBLE {
         let error = ask_all(&altered(directory.path(), sql).unwrap()).unwrap_err();
         let found = std::error::Error::source(&error)
             .map(ToString::to_string)
@@ -187,6 +190,24 @@ fn depths_are_counted_anew() {
         .stacks()
         .unwrap();
     assert_eq!(stacks, sample_batch().stacks);
+}
+
+/// A table whose rowids do not ascend could be one whose pages lead back to each other.
+#[test]
+fn rows_out_of_order_are_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = altered(
+        directory.path(),
+        "ALTER TABLE timeline ADD COLUMN rowid INTEGER DEFAULT 5",
+    )
+    .unwrap();
+    let error = reader.timeline().unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("table `timeline` is out of order at row 5"),
+        "{error:?}"
+    );
 }
 
 /// Stack numbers with gaps are sound, though no recorder leaves any.
