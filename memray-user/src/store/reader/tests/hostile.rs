@@ -7,12 +7,14 @@ use rusqlite::Connection;
 
 use super::{super::CaptureReader, ask_all};
 use crate::{
-    model::{CaptureError, CaptureSource as _},
+    model::{CaptureError, CaptureSource as _, FreedRow},
     store::{
         tables::MAX_TEXT_BYTES,
         tests::{sample_batch, write_capture},
     },
 };
+
+const PAGE_BYTES: usize = 4096;
 
 fn altered(directory: &Path, sql: &str) -> Result<CaptureReader, CaptureError> {
     let path = directory.join("capture.db");
@@ -196,16 +198,44 @@ fn depths_are_counted_anew() {
 #[test]
 fn rows_out_of_order_are_errors() {
     let directory = tempfile::tempdir().unwrap();
-    let reader = altered(
-        directory.path(),
-        "ALTER TABLE timeline ADD COLUMN rowid INTEGER DEFAULT 5",
-    )
-    .unwrap();
-    let error = reader.timeline().unwrap_err();
+    let sql = "CREATE TABLE t AS SELECT *, 5 AS rowid FROM timeline; DROP TABLE timeline;
+        ALTER TABLE t RENAME TO timeline";
+    let error = altered(directory.path(), sql).unwrap().timeline().unwrap_err();
     assert!(
         error
             .message
             .contains("table `timeline` is out of order at row 5"),
+        "{error:?}"
+    );
+}
+
+/// The interior page of the table names its first leaf twice.
+#[test]
+fn pages_that_are_visited_twice_are_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("capture.db");
+    fs::write(&path, sound_bytes()).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'freed_allocations'";
+    let root: u32 = Connection::open(&path)
+        .unwrap()
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap();
+    let start = (usize::try_from(root).unwrap() - 1) * PAGE_BYTES;
+    let mut bytes = sound_bytes().to_vec();
+    let page = &mut bytes[start..start + PAGE_BYTES];
+    assert_eq!(page[0], 5, "an interior page of a table");
+    let cell = |index: usize| usize::from(u16::from_be_bytes([page[12 + 2 * index], page[13 + 2 * index]]));
+    let (first, second) = (cell(0), cell(1));
+    page.copy_within(first..first + 4, second);
+    fs::write(&path, &bytes).unwrap();
+    let error = CaptureReader::open(&path)
+        .unwrap()
+        .rows::<FreedRow>()
+        .unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("table `freed_allocations` is out of order at row 1"),
         "{error:?}"
     );
 }
@@ -250,18 +280,17 @@ proptest! {
         pages in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..3),
         near_headers in any::<bool>(),
     ) {
-        const PAGE: usize = 4096;
         let mut bytes = sound_bytes().to_vec();
-        let page_count = bytes.len() / PAGE;
+        let page_count = bytes.len() / PAGE_BYTES;
         for (from, to) in pages {
-            let from = from.index(page_count) * PAGE;
-            bytes.copy_within(from..from + PAGE, to.index(page_count) * PAGE);
+            let from = from.index(page_count) * PAGE_BYTES;
+            bytes.copy_within(from..from + PAGE_BYTES, to.index(page_count) * PAGE_BYTES);
         }
         for (position, value) in changes {
             let mut position = position.index(bytes.len());
             if near_headers {
                 // Where pages keep their kinds, counts, pointers and first cells.
-                position = position - position % PAGE + position % 61;
+                position = position - position % PAGE_BYTES + position % 61;
             }
             // The first bytes say that it is a capture at all; other tests change them.
             if position >= 72 {
