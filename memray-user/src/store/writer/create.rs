@@ -13,7 +13,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{BUSY_TIMEOUT, CaptureWriter};
+use super::{BUSY_TIMEOUT, CaptureWriter, reserve::Reserve};
 use crate::{
     model::Allocator,
     store::{APPLICATION_ID, SCHEMA_VERSION, error::StoreError, meta_key, tables},
@@ -64,11 +64,15 @@ impl CaptureWriter {
         // Before SQLite opens the file: closing any descriptor of it drops all locks that this process has on it.
         drop(created);
         match set_up(&file, vfs) {
-            Ok(connection) => Ok(Self {
-                connection,
-                path: path.to_owned(),
-                file,
-            }),
+            Ok(connection) => {
+                let reserve = Reserve::take(file.parent().unwrap_or(Path::new("/")));
+                Ok(Self {
+                    connection,
+                    path: path.to_owned(),
+                    file,
+                    reserve,
+                })
+            }
             Err(source) => {
                 // The first error is the one to tell.
                 remove_capture(&file).unwrap_or_default();

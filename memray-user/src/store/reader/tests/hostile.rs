@@ -198,7 +198,7 @@ fn depths_are_counted_anew() {
 #[test]
 fn rows_out_of_order_are_errors() {
     let directory = tempfile::tempdir().unwrap();
-    let sql = "CREATE TABLE t AS SELECT *, 5 AS rowid FROM timeline; DROP TABLE timeline;
+    let sql = "PRAGMA legacy_alter_table=ON; CREATE TABLE t AS SELECT *, 5 AS rowid FROM timeline; DROP TABLE timeline;
         ALTER TABLE t RENAME TO timeline";
     let error = altered(directory.path(), sql).unwrap().timeline().unwrap_err();
     assert!(
@@ -264,7 +264,7 @@ fn sound_bytes() -> &'static [u8] {
         let path = directory.path().join("capture.db");
         let mut batch = sample_batch();
         let row = batch.freed[0];
-        batch.freed.resize(400, row);
+        batch.freed.resize(1000, row);
         write_capture(&path, &[batch]);
         fs::read(&path).unwrap()
     })
