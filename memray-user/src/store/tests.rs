@@ -395,3 +395,11 @@ fn views_answer() {
         assert_eq!(answer, expected, "{sql}");
     }
 }
+
+/// A recording writes from a thread of its own.
+#[test]
+fn writer_and_reader_go_to_other_threads() {
+    const fn check<T: Send>() {}
+    check::<CaptureWriter>();
+    check::<CaptureReader>();
+}

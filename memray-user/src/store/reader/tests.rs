@@ -221,3 +221,20 @@ fn reader_stays_at_its_moment_until_refreshed() {
     reader.refresh().unwrap();
     assert_eq!(reader.frames().unwrap().len(), 4);
 }
+
+#[test]
+fn reader_without_a_log_does_not_hold_up_a_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("capture.db");
+    write_capture(&path, &[sample_batch()]);
+    let mut reader = CaptureReader::open(&path).unwrap();
+    assert_eq!(reader.frames().unwrap().len(), 4);
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+    writer
+        .execute("DELETE FROM frames WHERE frame_id = 3", [])
+        .unwrap();
+    assert_eq!(reader.frames().unwrap().len(), 3);
+    reader.refresh().unwrap();
+    assert_eq!(reader.frames().unwrap().len(), 3);
+}
