@@ -217,8 +217,10 @@ fn as_stranger(test: &str, capture: &Path) {
     for path in [binaries.path(), &binary, directory] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
     }
-    for entry in fs::read_dir(directory).unwrap() {
-        fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o444)).unwrap();
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o444)).unwrap();
+        }
     }
     let mut command = test_command(&binary, test, capture);
     if nix::unistd::geteuid().is_root() {
@@ -301,4 +303,5 @@ fn stranger_without_permission_is_told() {
     std::os::unix::fs::symlink("locked/secret.db", directory.path().join("secret.db")).unwrap();
     fs::write(&visible, "").unwrap();
     as_stranger("stranger_without_permission_is_told", &visible);
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
 }
