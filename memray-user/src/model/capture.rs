@@ -1,8 +1,8 @@
 //! A capture as its readers see it: the questions that reports ask, and nothing of how it is stored.
 
 use super::{
-    Allocator, FrameRow, LossRow, ProcessRow, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow,
-    TimelineRow,
+    Allocator, FrameRow, LossRow, ProcessRow, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId,
+    ThreadRow, TimelineRow,
 };
 
 /// Which allocations a report is about.
@@ -65,7 +65,9 @@ impl std::fmt::Display for CaptureError {
 
 impl std::error::Error for CaptureError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 

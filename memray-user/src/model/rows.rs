@@ -3,7 +3,7 @@
 //! Times are nanoseconds since the capture's clock base (`meta.clock_base_ns`), sizes are bytes. The columns of
 //! `store/schema.sql` have the same names in the same order.
 
-use super::{Allocator, AllocationId, FrameId, ProcessId, SiteId, StackId, ThreadId};
+use super::{AllocationId, Allocator, FrameId, ProcessId, SiteId, StackId, ThreadId};
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
