@@ -6,12 +6,13 @@ use clap::{Args, ValueEnum};
 
 use super::{
     output::{OutputArguments, default_path},
-    reading::{CaptureArgument, ViewArguments, open},
+    reading::{CaptureArgument, ViewArguments, open, say_notices},
 };
 use crate::{
     analysis::FrameFilter,
     error::CommandError,
     model::View,
+    printer::{Printer, Talk},
     report::{self, FlamegraphSettings},
 };
 
@@ -71,6 +72,6 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         }),
     )?;
     // The lines of `folded` have no place for them.
-    notices.map_or(Ok(()), |notices| super::reading::say_notices(&notices))?;
+    notices.map_or(Ok(()), |notices| say_notices(&notices, Printer::new(Talk::Normal)))?;
     Ok(ExitCode::SUCCESS)
 }

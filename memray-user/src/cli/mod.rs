@@ -25,6 +25,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     error::{Blame, CommandError},
     printer::{Printer, Talk},
+    target::launch::InheritedSignals,
 };
 
 /// Memory profiler for Python programs that works from outside the process.
@@ -53,16 +54,18 @@ enum Command {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    // What we were started with, before anything of ours changes it.
+    let signals = InheritedSignals::capture();
     if env::var_os("RUST_BACKTRACE").is_none() {
         panic::set_hook(Box::new(report_panic));
     }
     let words: Vec<OsString> = env::args_os().collect();
-    panic::catch_unwind(|| execute(&words)).unwrap_or(ExitCode::from(Blame::Unexpected.exit_code()))
+    panic::catch_unwind(|| execute(&words, &signals)).unwrap_or(ExitCode::from(Blame::Unexpected.exit_code()))
 }
 
-fn execute(words: &[OsString]) -> ExitCode {
+fn execute(words: &[OsString], signals: &InheritedSignals) -> ExitCode {
     let result = match Arguments::try_parse_from(words) {
-        Ok(Arguments { command }) => dispatch(command, words),
+        Ok(Arguments { command }) => dispatch(command, words, signals),
         Err(error) => {
             // Help goes to standard output, whose reader may have gone.
             let _ignored = error.print();
@@ -79,9 +82,9 @@ fn execute(words: &[OsString]) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command, words: &[OsString]) -> Result<ExitCode, CommandError> {
+fn dispatch(command: Command, words: &[OsString], signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
     match command {
-        Command::Run(arguments) => run::execute(arguments, words),
+        Command::Run(arguments) => run::execute(arguments, words, signals),
         Command::Flamegraph(arguments) => flamegraph::execute(arguments),
         Command::Table(arguments) => table::execute(arguments),
         Command::Tree(arguments) => tree::execute(arguments),

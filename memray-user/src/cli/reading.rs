@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use crate::{
     error::{Blame, CommandError},
     model::View,
-    printer::{Printer, Talk, stdout_has_color},
+    printer::{Printer, stdout_has_color},
     report::{Color, Notices, ReportError},
     store::CaptureReader,
 };
@@ -65,11 +65,11 @@ pub(super) fn color() -> Color {
 }
 
 /// Tells on standard error what the format of the report has no place for.
-pub(super) fn say_notices(notices: &Notices) -> Result<(), CommandError> {
+pub(super) fn say_notices(notices: &Notices, printer: Printer) -> Result<(), CommandError> {
     let mut text = Vec::new();
     notices.write(Color::Never, &mut text)?;
     if !text.is_empty() {
-        Printer::new(Talk::Normal).say(&String::from_utf8_lossy(&text));
+        printer.say(&String::from_utf8_lossy(&text));
     }
     Ok(())
 }

@@ -21,9 +21,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ("probes", &["model", "units", "target", "cpython"]),
     ("bpf", &["model", "units", "target", "cpython", "probes"]),
     ("store", &["model", "units"]),
+    ("ingest", &["model", "units", "cpython"]),
     (
-        "ingest",
-        &["model", "units", "target", "cpython", "probes", "bpf", "store"],
+        "session",
+        &["model", "units", "target", "cpython", "probes", "bpf", "ingest", "store"],
     ),
     ("analysis", &["model"]),
     ("report", &["model", "units", "analysis"]),
@@ -45,10 +46,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["printer"]),
     ("inferno", &["report"]),
     ("libc", &["target", "bpf", "ingest", "store::writer", "cli"]),
-    ("nix", &["target", "bpf", "ingest::session", "cli"]),
+    ("nix", &["target", "bpf", "session", "cli"]),
     ("object", &["target", "cpython"]),
     ("rusqlite", &["store"]),
-    ("signal_hook", &["ingest::session", "cli"]),
+    ("signal_hook", &["session", "cli"]),
 ];
 
 pub(super) fn check(path: &Path, content: &str) -> Vec<Problem> {
@@ -155,9 +156,9 @@ mod tests {
         check(
             "ingest/decode.rs",
             "use nix::sys;\n",
-            &["`nix` is for target, bpf, ingest::session, cli alone"],
+            &["`nix` is for target, bpf, session, cli alone"],
         );
-        check("ingest/session/mod.rs", "use nix::sys;\n", &[]);
+        check("session/mod.rs", "use nix::sys;\n", &[]);
         check("report/tests.rs", "use crate::store;\n", &[]);
         check("report/tests/all.rs", "use crate::store;\n", &[]);
         check(

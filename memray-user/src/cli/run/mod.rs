@@ -3,10 +3,9 @@
 //! The program sees nothing of it, and neither does who started us: what memray says goes to standard error, and its
 //! end is the program's end, by exit code or by signal.
 
-mod ending;
+mod owner;
 mod program;
 mod recording;
-mod session;
 
 use std::{
     ffi::OsString,
@@ -19,6 +18,7 @@ use clap::{Args, ValueHint};
 
 use self::{program::Program, recording::Recording};
 use crate::{
+    target::launch::InheritedSignals,
     error::{Blame, CommandError},
     printer::Talk,
 };
@@ -69,7 +69,11 @@ pub(super) struct Arguments {
     program: Vec<OsString>,
 }
 
-pub(super) fn execute(arguments: Arguments, words: &[OsString]) -> Result<ExitCode, CommandError> {
+pub(super) fn execute(
+    arguments: Arguments,
+    words: &[OsString],
+    signals: &InheritedSignals,
+) -> Result<ExitCode, CommandError> {
     let Arguments {
         output,
         force,
@@ -92,7 +96,7 @@ pub(super) fn execute(arguments: Arguments, words: &[OsString]) -> Result<ExitCo
         include_startup,
         talk,
     }
-    .execute()
+    .execute(signals)
 }
 
 /// Clap drops a `--`; all words after it, or after the first that is no option, are the program's.

@@ -5,12 +5,14 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::{ffi::OsStringExt as _, fs::PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
-use crate::error::{Blame, CommandError};
+use crate::{
+    error::{Blame, CommandError},
+    target::launch::find_program,
+};
 
 /// What the words after the options mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ pub(super) enum Kind {
 /// A program that can be started.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Program {
+    pub(super) kind: Kind,
     pub(super) executable: PathBuf,
     /// All of `argv`, its first word included.
     pub(super) arguments: Vec<OsString>,
@@ -50,30 +53,27 @@ pub(super) fn kind(module: bool, code: bool, command: bool) -> Result<Kind, Comm
 impl Program {
     /// `words` has at least one.
     pub(super) fn find(kind: Kind, python: &OsStr, words: Vec<OsString>) -> Result<Self, CommandError> {
-        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::var_os("PATH");
         let first = words.first().cloned().unwrap_or_default();
         if kind == Kind::Command {
-            let executable = find_executable(&first, &path).ok_or_else(|| {
+            let executable = find_executable(&first, path).ok_or_else(|| {
                 CommandError::user(format!("there is no command `{}`", first.display()))
                     .hint("give its path, or a name that is in PATH")
             })?;
             let name = executable.file_name().unwrap_or_default().to_owned();
             return Ok(Self {
+                kind,
                 executable,
                 arguments: words,
                 name,
                 folder: PathBuf::new(),
             });
         }
-        let executable = find_executable(python, &path).ok_or_else(|| {
+        let executable = find_executable(python, path).ok_or_else(|| {
             CommandError::user(format!("there is no interpreter `{}`", python.display()))
                 .hint("name one with `--python`: a path, or a name that is in PATH")
         })?;
-        let (executable, first_argument) = match behind_script(&executable)? {
-            Some(real) => (real.clone(), real.into_os_string()),
-            None => (executable, python.to_owned()),
-        };
-        let mut arguments = vec![first_argument];
+        let mut arguments = vec![python.to_owned()];
         let (name, folder) = match kind {
             Kind::Module => {
                 arguments.push("-m".into());
@@ -98,6 +98,7 @@ impl Program {
         };
         arguments.extend(words);
         Ok(Self {
+            kind,
             executable,
             arguments,
             name,
@@ -112,41 +113,13 @@ impl Program {
     }
 }
 
-/// As a shell finds it: a name with a slash is a path, any other is looked for in `PATH`.
-fn find_executable(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
-    if name.is_empty() {
-        return None;
-    }
-    if name.as_encoded_bytes().contains(&b'/') {
-        return Some(PathBuf::from(name)).filter(|path| is_executable(path));
-    }
-    env::split_paths(path)
-        .map(|folder| folder.join(name))
-        .find(|path| is_executable(path))
+/// As a shell finds it, but a file that cannot be started is told as one that is not there.
+fn find_executable(name: &OsStr, path: Option<OsString>) -> Option<PathBuf> {
+    find_program(name, path).ok().filter(|path| is_executable(path))
 }
 
 fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
-/// The interpreter that a script starts, as pyenv's `python3` is one: asked for its own name, so that what is traced
-/// begins with the interpreter and not with a shell. None if the file is no script.
-fn behind_script(executable: &Path) -> Result<Option<PathBuf>, CommandError> {
-    let failure = || CommandError::user(format!("`{}` did not name its interpreter", executable.display()));
-    if !starts_with(executable, b"#!").map_err(|error| unreadable(executable, error))? {
-        return Ok(None);
-    }
-    let question = ["-I", "-c", "import sys; sys.stdout.write(sys.executable)"];
-    let output = Command::new(executable)
-        .args(question)
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|error| unreadable(executable, error))?;
-    let answer = PathBuf::from(OsString::from_vec(output.stdout));
-    if output.status.success() && is_executable(&answer) && !starts_with(&answer, b"#!").unwrap_or(true) {
-        return Ok(Some(answer));
-    }
-    Err(failure().hint("name the interpreter itself with `--python`"))
 }
 
 fn starts_with(path: &Path, expected: &[u8]) -> io::Result<bool> {
@@ -205,7 +178,7 @@ mod tests {
     fn executables() {
         let check = |name: &str, path: &str, expect: Option<&str>| {
             assert_eq!(
-                find_executable(name.as_ref(), path.as_ref()),
+                find_executable(name.as_ref(), Some(path.into())),
                 expect.map(PathBuf::from),
                 "{name}"
             );
@@ -236,25 +209,6 @@ mod tests {
         check(Kind::Module, &["http.server", "1"], "memray-http.server.7.db");
         check(Kind::Code, &["pass"], "memray-string.7.db");
         check(Kind::Command, &["/bin/sh", "-c", "true"], "memray-sh.7.db");
-    }
-
-    #[test]
-    fn an_interpreter_behind_a_script_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let check = |text: &str, expect: Option<&str>| {
-            let script = folder.path().join("python");
-            fs::write(&script, text).unwrap();
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-            assert_eq!(
-                behind_script(&script).ok(),
-                expect.map(|path| Some(PathBuf::from(path))),
-                "{text}"
-            );
-        };
-        check("#!/bin/sh\nprintf /bin/sh\n", Some("/bin/sh"));
-        check("#!/bin/sh\nprintf nothing\n", None);
-        check("#!/bin/sh\nprintf /bin/sh; exit 1\n", None);
-        assert_eq!(behind_script(Path::new("/bin/sh")).unwrap(), None);
     }
 
     #[test]

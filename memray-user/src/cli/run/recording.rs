@@ -5,10 +5,20 @@ use std::{
     process::ExitCode,
 };
 
-use super::program::Program;
+use super::{
+    owner::behind_sudo,
+    program::{Kind, Program},
+};
 use crate::{
-    error::CommandError,
+    bpf::{BpfError, Delivery},
+    cli::reading::say_notices,
+    error::{Blame, CommandError},
+    model::CaptureMetadata,
     printer::{Printer, Talk},
+    report::Notices,
+    session::{self, Recorded, SessionError, Settings},
+    store::{Overwrite, StoreError},
+    target::launch::{InheritedSignals, Launch},
 };
 
 /// All that a recording needs to know.
@@ -22,14 +32,34 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Runs the program to its end and ends as it did.
-    pub(super) fn execute(self) -> Result<ExitCode, CommandError> {
+    /// Runs the program to its end and, if all of it is in the capture, ends as the program did.
+    pub(super) fn execute(self, signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
         let printer = Printer::new(self.talk);
-        let output = self.output.clone();
-        printer.say(&format!("Writing profile results into {}", output.display()));
-        let ending = self.record()?;
-        printer.say(&next_steps(&output));
-        Ok(ending.follow())
+        let settings = self.settings();
+        printer.say(&format!("Writing profile results into {}", settings.output.display()));
+        let Recorded { status, losses, problem } = session::record(&settings, signals)?;
+        // Notices speak of a recording that has ended in order; `problem` of one that has not.
+        let ended = CaptureMetadata { finished: true, ..CaptureMetadata::default() };
+        say_notices(&Notices::new(&ended, &losses), printer)?;
+        if let Some(problem) = problem {
+            return Err(problem.into());
+        }
+        printer.say(&next_steps(&settings.output));
+        status.exit_alike()
+    }
+
+    fn settings(self) -> Settings {
+        let Self { program, output, force, include_startup, talk: _ } = self;
+        let must_be_python = program.kind != Kind::Command;
+        Settings {
+            launch: Launch { program: program.executable, arguments: program.arguments },
+            output,
+            overwrite: if force { Overwrite::Replace } else { Overwrite::Refuse },
+            owner: behind_sudo(),
+            include_startup,
+            delivery: Delivery::Lossless,
+            must_be_python,
+        }
     }
 }
 
@@ -45,6 +75,27 @@ fn next_steps(output: &Path) -> String {
     )
 }
 
+impl From<SessionError> for CommandError {
+    fn from(error: SessionError) -> Self {
+        let hints = error.hint().into_iter().collect();
+        let blame = match error {
+            // A program of ours that a kernel refuses, a map that it does not make: not for the user to mend.
+            SessionError::Bpf(
+                BpfError::Parse(_) | BpfError::Maps(_) | BpfError::Missing { .. } | BpfError::Map { .. },
+            ) => Blame::Unexpected,
+            _ => Blame::User,
+        };
+        Self { blame, error: error.into(), hints }
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        let hints = error.hint().map(str::to_owned).into_iter().collect();
+        Self { blame: Blame::User, error: error.into(), hints }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,9 +103,14 @@ mod tests {
     #[test]
     fn the_end_of_a_recording_says_what_to_run_next() {
         let text = next_steps(Path::new("a.db"));
-        assert!(
-            text.contains("\nWrote a.db\n") && text.contains("\n  memray flamegraph a.db\n"),
-            "{text}"
-        );
+        assert!(text.contains("\nWrote a.db\n") && text.contains("\n  memray flamegraph a.db\n"), "{text}");
+    }
+
+    #[test]
+    fn whose_affair_a_failure_is() {
+        let check = |error: SessionError, expect: Blame| assert_eq!(CommandError::from(error).blame, expect);
+        check(SessionError::Bpf(BpfError::Privilege { missing: "CAP_BPF".to_owned() }), Blame::User);
+        check(SessionError::Bpf(BpfError::Missing { name: "free" }), Blame::Unexpected);
+        check(SessionError::NotPython { executable: "/bin/true".into() }, Blame::User);
     }
 }
