@@ -185,7 +185,8 @@ impl Candidate<'_> {
             runtime_avma: self.runtime.start,
             config: TargetConfig {
                 has_python: 1,
-                reserved: 0,
+                life: 0,
+                code_epoch: 0,
                 thread_state,
                 frame: offsets.frame,
                 code: offsets.code,
