@@ -9,4 +9,4 @@ pub mod process;
 pub mod scheduling;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
