@@ -1,3 +1,4 @@
 //! Tests that need no privilege.
 
+mod interpreters;
 mod line_tables;
