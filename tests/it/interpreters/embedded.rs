@@ -13,8 +13,12 @@ use super::check_program;
 const LINKED: &str = "int Py_BytesMain(int, char **); \
     int main(int argc, char **argv) { return Py_BytesMain(argc, argv); }";
 
+/// The interpreter is not the first to make pthread keys, so its own is beyond the first block of 32.
 const LOADED: &str = "#include <dlfcn.h>\n\
+    #include <pthread.h>\n\
     int main(int argc, char **argv) { \
+        pthread_key_t key; \
+        for (int count = 0; count < 40; count++) pthread_key_create(&key, 0); \
         void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_GLOBAL); \
         int (*run)(int, char **) = (int (*)(int, char **))dlsym(library, \"Py_BytesMain\"); \
         return run(argc, argv); \

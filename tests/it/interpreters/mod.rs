@@ -9,12 +9,12 @@ use std::process::Command;
 
 use launch::{Running, at_entry};
 use memray_ebpf::event::{RecordHeader, RecordKind, ThreadRecord};
-use memray_tests::{Python, program};
+use memray_tests::{Python, program, workspace};
 use memray_user::{
     cpython::{self, Interpreter},
-    target::process::Process,
+    target::{elf::ElfFile, process::Process},
 };
-use reader::Reader;
+use reader::{Frame, Reader};
 use serde::Deserialize;
 
 /// What `threads.py` says of a thread.
@@ -68,20 +68,29 @@ fn check_thread(reader: &Reader<'_>, expected: &Expected) {
     }
 
     let (frames, first_local) = reader.frames(state);
+    let script = program("threads.py").to_str().unwrap().to_owned();
+    assert_eq!(frames[0].file, script);
     if expected.holds_gil {
-        let (name, line) = &frames[0];
-        assert_eq!(name, "spin");
-        assert!(
-            [line_of("while True:"), line_of("        pass")].contains(line),
-            "spin at line {line}"
-        );
-        assert_eq!(frames[1].0, "main");
+        assert_eq!(frames[0].name, "spin");
+        let lines = [line_of("while True:"), line_of("        pass")];
+        assert!(lines.contains(&frames[0].line), "{frames:?}");
+        assert_eq!(frames[1].name, "main");
     } else {
-        assert_eq!(
-            frames[0],
-            ("blocked".to_owned(), line_of("os.read(reader, 1)")),
-            "{expected:?}"
-        );
+        let blocked = Frame {
+            name: "blocked".to_owned(),
+            file: script,
+            line: line_of("os.read(reader, 1)"),
+        };
+        assert_eq!(frames[0], blocked, "{expected:?}");
+    }
+    if expected.thread_object.is_none() && !expected.holds_gil {
+        let qualified = reader.interpreter.version.minor >= 11;
+        let name = if qualified {
+            "start_raw.<locals>.first_local"
+        } else {
+            "first_local"
+        };
+        assert_eq!(frames[1].name, name);
     }
     if let Some(thread_object) = expected.thread_object {
         assert_eq!(first_local & !7, thread_object, "{expected:?} in {frames:?}");
@@ -114,6 +123,16 @@ fn check_program(command: &mut Command) -> Interpreter {
     interpreter
 }
 
+/// Compares with the symbol where the file has it.
+fn check_code_dealloc(interpreter: &Interpreter) {
+    let file = ElfFile::open(&interpreter.object_path).unwrap();
+    let bias = interpreter.runtime_avma - file.symbol("_PyRuntime").unwrap().svma;
+    let dealloc = interpreter.code_dealloc_avma.expect("code_dealloc is known");
+    if let Some(symbol) = file.symbol("code_dealloc") {
+        assert_eq!(dealloc, symbol.svma + bias);
+    }
+}
+
 fn check(python: &Python) {
     let live = check_program(&mut python.command());
     assert_eq!(live.version.minor_version(), python.version);
@@ -124,6 +143,7 @@ fn check(python: &Python) {
     let reported = String::from_utf8(reported.unwrap().stdout).unwrap();
     assert_eq!(live.version.to_string(), reported.trim());
     assert_eq!(live.python_allocator, "pymalloc");
+    check_code_dealloc(&live);
 
     // Before anything of Python has run the answer must be the same, but for where libraries were loaded.
     let early = at_entry(&python.command(), detect);
@@ -159,6 +179,20 @@ interpreters_are_understood! {
     detects_3_13: 13,
     detects_3_14: 14,
     detects_3_15: 15,
+}
+
+/// The loader called as a program: `/proc/PID/exe` is the loader then.
+#[test]
+fn started_by_the_loader() {
+    let root = workspace().join(".cache/pythons/forky").canonicalize().unwrap();
+    for minor in [14, 15] {
+        let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
+        command
+            .arg("--library-path")
+            .arg(root.join("usr/lib/x86_64-linux-gnu"));
+        command.arg(root.join(format!("usr/bin/python3.{minor}")));
+        assert_eq!(check_program(&mut command).version.minor, minor);
+    }
 }
 
 #[test]

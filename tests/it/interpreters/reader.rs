@@ -2,7 +2,7 @@
 
 use memray_ebpf::{
     config::{FrameOffsets, TlsVariable},
-    memory::RemoteMemory,
+    memory::RemoteMemory as _,
 };
 use memray_user::{
     cpython::{Interpreter, linetable, strings},
@@ -11,6 +11,14 @@ use memray_user::{
 
 /// Frames that a walk visits at most.
 const MAX_FRAMES: usize = 100;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Qualified from 3.11 on.
+    pub(crate) name: String,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+}
 
 pub(crate) struct Reader<'target> {
     pub(crate) process: &'target Process,
@@ -60,8 +68,8 @@ impl Reader<'_> {
         self.word(state, self.interpreter.config.frame.thread_state_thread_id)
     }
 
-    /// Names and lines of the thread's Python frames, innermost first, and the first local of the outermost one.
-    pub(crate) fn frames(&self, state: u64) -> (Vec<(String, u32)>, u64) {
+    /// The thread's Python frames, innermost first, and the first local variable of the outermost one.
+    pub(crate) fn frames(&self, state: u64) -> (Vec<Frame>, u64) {
         let offsets = &self.interpreter.config.frame;
         let mut frame = self.word(state, offsets.thread_state_frame);
         if offsets.cframe_current_frame != FrameOffsets::NONE {
@@ -77,7 +85,12 @@ impl Reader<'_> {
                 && self.word(frame, offsets.owner).to_le_bytes()[0] >= FrameOffsets::FIRST_SHIM_OWNER;
             if !is_shim {
                 let code = self.word(frame, offsets.code) & !7;
-                frames.push((self.name(code), self.line(code, frame)));
+                let fields = &self.interpreter.config.code;
+                frames.push(Frame {
+                    name: self.text(self.word(code, fields.name)),
+                    file: self.text(self.word(code, fields.file)),
+                    line: self.line(code, frame),
+                });
                 first_local = self.word(frame, offsets.localsplus);
             }
             frame = self.word(frame, offsets.previous);
@@ -85,12 +98,9 @@ impl Reader<'_> {
         (frames, first_local)
     }
 
-    fn name(&self, code: u64) -> String {
-        let offsets = &self.interpreter.config.code;
-        let name = self.word(code, offsets.name);
-        strings::read(self.process, name, offsets)
-            .expect("a code object has a name")
-            .text
+    fn text(&self, address: u64) -> String {
+        let text = strings::read(self.process, address, &self.interpreter.config.code);
+        text.expect("a string can be read").text
     }
 
     fn line(&self, code: u64, frame: u64) -> u32 {
