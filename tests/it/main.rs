@@ -1,3 +1,8 @@
 //! Tests that need no privilege.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as the tests do"
+)]
 
+mod interpreters;
 mod line_tables;
