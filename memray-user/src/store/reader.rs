@@ -21,11 +21,12 @@ use crate::model::{
     SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow, TimelineRow, View,
 };
 
-/// A capture at one moment: all answers agree with each other, also while a recording goes on.
+/// A capture at one moment: all answers agree with each other, also while a recording goes on. Only a recording on
+/// a file system without shared memory gives each answer at its own moment, so as not to be held up by readers.
 ///
-/// A reader keeps the log of a running recording from being reused, so a view that lives long asks for the next
-/// moment with [`refresh`](Self::refresh). Ids in rows may name rows that a damaged file does not have, but for
-/// `parent_id`, which always names an earlier stack.
+/// A reader keeps the log of a running recording from being used over again, so a view that lives long asks for
+/// the next moment with [`refresh`](Self::refresh). Ids in rows may name rows that a damaged file does not have,
+/// but for `parent_id`, which always names an earlier stack.
 #[derive(Debug)]
 pub struct CaptureReader {
     connection: Connection,
@@ -45,10 +46,9 @@ impl CaptureReader {
 
     /// Goes on to the newest moment.
     pub fn refresh(&mut self) -> Result<(), CaptureError> {
-        self.connection
-            .execute_batch("COMMIT")
-            .map_err(|error| failure::query(&self.path, error))?;
-        open::begin(&self.connection).map_err(|error| failure::query(&self.path, error))
+        open::end(&self.connection)
+            .and_then(|()| open::begin(&self.connection))
+            .map_err(|error| failure::query(&self.path, error))
     }
 
     fn rows<T: Table>(&self) -> Result<Vec<T>, CaptureError> {

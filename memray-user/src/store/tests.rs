@@ -13,50 +13,6 @@ use crate::model::{
 /// Two processes with a peak each, four sites, two allocations alive and three ended.
 pub(super) fn sample_batch() -> Batch {
     Batch {
-        processes: vec![
-            process(1),
-            ProcessRow {
-                parent_process_id: Some(1),
-                ..process(2)
-            },
-        ],
-        threads: vec![
-            thread(1, 1, "MainThread"),
-            thread(2, 1, ""),
-            thread(3, 2, "Thread-1 (\u{1f600})"),
-        ],
-        frames: vec![
-            frame(1, "<module>", 0, FrameKind::Python),
-            frame(2, "work", 12, FrameKind::Python),
-            frame(3, "_start", 0, FrameKind::Native),
-            frame(4, "<no Python stack>", 0, FrameKind::Marker),
-        ],
-        stacks: vec![
-            StackRow {
-                stack_id: 1,
-                parent_id: None,
-                frame_id: 1,
-                depth: 1,
-            },
-            StackRow {
-                stack_id: 2,
-                parent_id: Some(1),
-                frame_id: 2,
-                depth: 2,
-            },
-            StackRow {
-                stack_id: 3,
-                parent_id: Some(2),
-                frame_id: 2,
-                depth: 3,
-            },
-            StackRow {
-                stack_id: 4,
-                parent_id: None,
-                frame_id: 4,
-                depth: 1,
-            },
-        ],
         // In process 1 the peak's epoch is 7, in process 2 it is 3.
         sites: vec![
             SiteRow {
@@ -80,13 +36,7 @@ pub(super) fn sample_batch() -> Batch {
             },
         ],
         live_added: vec![live(4, 2, 1, 200), live(5, 3, 2, 50)],
-        timeline: vec![
-            timeline(1, 10, None),
-            TimelineRow {
-                process_id: 2,
-                ..timeline(2, 5, Some(1 << 40))
-            },
-        ],
+        timeline: vec![timeline(1, 10, None), timeline(2, 5, Some(1 << 40))],
         site_timeline: vec![SiteTimelineRow {
             ts: 500,
             site_id: 1,
@@ -95,25 +45,76 @@ pub(super) fn sample_batch() -> Batch {
             free_count: 1,
             free_bytes: 100,
         }],
-        histogram: vec![SizeHistogramRow {
-            process_id: 1,
-            size_from: 128,
-            size_to: 129,
-            allocator: Allocator::Calloc,
-            alloc_count: 3,
-            alloc_bytes: 385,
-        }],
+        histogram: vec![histogram(128, 3)],
         losses: vec![
             loss(None, "ring_full", "lost", 3),
             loss(Some(1), "stack_cut", "degraded", 2),
         ],
         states: vec![state(1, 7), state(2, 3)],
-        meta: vec![
-            ("kernel_release".to_owned(), "6.1.0".to_owned()),
-            ("memray_version".to_owned(), "0.1.0".to_owned()),
-            ("started_at_ms".to_owned(), "1700000000123".to_owned()),
+        meta: meta(&[
+            ("kernel_release", "6.1.0"),
+            ("memray_version", "0.1.0"),
+            ("started_at_ms", "1700000000123"),
+        ]),
+        ..sample_names()
+    }
+}
+
+/// The names in the sample: all that has no figures.
+fn sample_names() -> Batch {
+    Batch {
+        processes: vec![
+            process(1),
+            ProcessRow {
+                parent_process_id: Some(1),
+                ..process(2)
+            },
         ],
-        live_removed: Vec::new(),
+        threads: vec![
+            thread(1, 1, "MainThread"),
+            thread(2, 1, ""),
+            thread(3, 2, "Thread-1 (\u{1f600})"),
+        ],
+        frames: vec![
+            frame(1, "<module>", 0, FrameKind::Python),
+            frame(2, "work", 12, FrameKind::Python),
+            frame(3, "_start", 0, FrameKind::Native),
+            frame(4, "<no Python stack>", 0, FrameKind::Marker),
+        ],
+        stacks: vec![
+            stack(1, None, 1, 1),
+            stack(2, Some(1), 2, 2),
+            stack(3, Some(2), 2, 3),
+            stack(4, None, 4, 1),
+        ],
+        ..Batch::default()
+    }
+}
+
+pub(super) fn meta(entries: &[(&str, &str)]) -> Vec<(String, String)> {
+    entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn stack(stack_id: u32, parent_id: Option<u32>, frame_id: u32, depth: u32) -> StackRow {
+    StackRow {
+        stack_id,
+        parent_id,
+        frame_id,
+        depth,
+    }
+}
+
+pub(super) fn histogram(size_from: u64, alloc_count: u64) -> SizeHistogramRow {
+    SizeHistogramRow {
+        process_id: 1,
+        size_from,
+        size_to: size_from + 1,
+        allocator: Allocator::Calloc,
+        alloc_count,
+        alloc_bytes: 385,
     }
 }
 
@@ -393,4 +394,12 @@ fn views_answer() {
         let answer: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
         assert_eq!(answer, expected, "{sql}");
     }
+}
+
+/// A recording writes from a thread of its own.
+#[test]
+fn writer_and_reader_go_to_other_threads() {
+    const fn check<T: Send>() {}
+    check::<CaptureWriter>();
+    check::<CaptureReader>();
 }

@@ -6,12 +6,14 @@
 
 mod create;
 mod insert;
+mod reserve;
 
 use std::{path::PathBuf, time::Duration};
 
 use rusqlite::Connection;
 
 pub use self::create::Overwrite;
+use self::reserve::Reserve;
 use super::{error::StoreError, meta_key};
 use crate::model::Batch;
 
@@ -19,6 +21,10 @@ use crate::model::Batch;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end of a recording waits for readers, so that it can fold the log into the file.
 const FINISH_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// On a full disk: folds the log into the file while there is room for it, and then after every few pages, so that
+/// the space it has is used over again.
+const SPARING_LOG: &str = "PRAGMA wal_autocheckpoint=16; PRAGMA wal_checkpoint(RESTART);";
 
 /// A capture that is being written. Dropped without [`finish`](Self::finish), it is a cut-off capture: readable
 /// up to its last batch, and not marked as finished.
@@ -29,6 +35,8 @@ pub struct CaptureWriter {
     path: PathBuf,
     /// The file itself, with a directory that has no symbolic links.
     file: PathBuf,
+    /// Given back when the disk is full, so that the recording can still be closed in order.
+    reserve: Reserve,
 }
 
 impl CaptureWriter {
@@ -39,27 +47,38 @@ impl CaptureWriter {
 
     /// Adds all of the batch, or, on any error, nothing of it.
     ///
-    /// After [`StoreError::Full`] the same batch may fit without its rows (`freed`, `live_added`, `timeline`,
-    /// `site_timeline`); the totals, names and counters that stay are small, and every report lives on them.
+    /// After the first [`StoreError::Full`] there is a little room that was kept back: for the same batch without
+    /// its rows (`freed`, `live_added`, `timeline`, `site_timeline`), for more of such batches, and for the end.
+    /// The totals, names and counters that stay are small, and every report lives on them.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        insert::write_batch(&mut self.connection, batch).map_err(|source| self.write_error(source))
+        let result =
+            insert::write_batch(&mut self.connection, batch).map_err(|source| self.write_error(source));
+        if matches!(result, Err(StoreError::Full { .. })) {
+            self.reserve.release();
+            // Where this fails the log stays as it is, and the next batch shows whether there is room.
+            self.connection.execute_batch(SPARING_LOG).unwrap_or_default();
+        }
+        result
     }
 
     /// Marks the recording as finished and leaves one file that any SQLite reads, without log or shared memory.
     ///
     /// Where another process still has the capture open, the log stays beside it, emptied into the file.
-    pub fn finish(self) -> Result<(), StoreError> {
-        let connection = &self.connection;
-        let mark = "INSERT OR REPLACE INTO meta(key, value) VALUES (?, '1')";
-        connection
-            .execute(mark, [meta_key::FINISHED])
-            .map_err(|source| self.write_error(source))?;
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        let mark = Batch {
+            meta: vec![(meta_key::FINISHED.to_owned(), "1".to_owned())],
+            ..Batch::default()
+        };
+        match self.write(&mark) {
+            Err(StoreError::Full { .. }) => self.write(&mark)?,
+            other => other?,
+        }
+        self.reserve.release();
         // Only a convenience for walks from the root in SQL; where it finds no room the capture is whole without.
-        tolerate(
-            connection.execute_batch("CREATE INDEX stacks_parent ON stacks(parent_id)"),
-            &[rusqlite::ErrorCode::DiskFull],
-        )
-        .map_err(|source| self.write_error(source))?;
+        let index = self
+            .connection
+            .execute_batch("CREATE INDEX stacks_parent ON stacks(parent_id)");
+        tolerate(index, &[rusqlite::ErrorCode::DiskFull]).map_err(|source| self.write_error(source))?;
         self.leave_log().map_err(|source| self.write_error(source))
     }
 
@@ -69,6 +88,7 @@ impl CaptureWriter {
             connection,
             path,
             file,
+            reserve: _,
         } = self;
         drop(connection);
         create::remove_capture(&file).map_err(|source| StoreError::Create { path, source })

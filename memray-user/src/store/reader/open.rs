@@ -27,7 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a database, whose first page is written whole. SQLite takes a shorter file for an empty database.
 const SMALLEST_PAGE_BYTES: u64 = 512;
 
-/// A connection inside a read transaction, to a file that is a capture of a version that can be read.
+/// A connection that [`begin`] has prepared, to a file that is a capture of a version that can be read.
 pub(super) fn open(path: &Path) -> Result<Connection, CaptureError> {
     let file = locate(path)?;
     let connection = connect(&file).map_err(|error| describe(path, &file, error))?;
@@ -36,9 +36,23 @@ pub(super) fn open(path: &Path) -> Result<Connection, CaptureError> {
 }
 
 /// Begins a read transaction and fixes its moment, which SQLite does at the first read.
+///
+/// Without a write-ahead log a transaction would keep a recorder from committing. There each question is answered
+/// by itself, from a file that in general nobody writes.
 pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("BEGIN")?;
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_count| Ok(()))
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_count| Ok(()))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    if mode == "wal" { Ok(()) } else { end(connection) }
+}
+
+/// Ends the read transaction, if there is one.
+pub(super) fn end(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_autocommit() {
+        Ok(())
+    } else {
+        connection.execute_batch("COMMIT")
+    }
 }
 
 /// The file without symbolic links, beside which SQLite puts its log.
@@ -72,10 +86,9 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     if !has_content(file, "-wal") && !has_content(file, "-journal") {
         return connect_as(file, Access::Immutable);
     }
-    match recover(file) {
-        Ok(()) => connect_as(file, Access::ReadOnly),
-        Err(_cannot_write) => Err(error),
-    }
+    // Without the right to write this does nothing, and beside another reader half of it; both show now.
+    recover(file).unwrap_or_default();
+    connect_as(file, Access::ReadOnly).map_err(|_same| error)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

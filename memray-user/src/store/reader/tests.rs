@@ -5,7 +5,7 @@ mod opening;
 use super::CaptureReader;
 use crate::{
     model::{Batch, CaptureError, CaptureSource as _, SiteFigures, View},
-    store::tests::{freed, loss, sample_batch, site, state, write_capture},
+    store::tests::{freed, loss, meta, sample_batch, site, state, write_capture},
 };
 
 /// Asks every question; none may panic.
@@ -83,14 +83,11 @@ fn every_field_comes_back() {
 fn meta_gives_the_command_line_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("capture.db");
-    let meta = [
+    let meta = meta(&[
         ("command_line", "python3 -m app"),
         ("ended_at_ms", "17"),
         ("started_at_ms", "soon"),
-    ];
-    let meta = meta
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .to_vec();
+    ]);
     write_capture(
         &path,
         &[Batch {
@@ -223,4 +220,21 @@ fn reader_stays_at_its_moment_until_refreshed() {
     assert_eq!(reader.frames().unwrap().len(), 0);
     reader.refresh().unwrap();
     assert_eq!(reader.frames().unwrap().len(), 4);
+}
+
+#[test]
+fn reader_without_a_log_does_not_hold_up_a_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("capture.db");
+    write_capture(&path, &[sample_batch()]);
+    let mut reader = CaptureReader::open(&path).unwrap();
+    assert_eq!(reader.frames().unwrap().len(), 4);
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+    writer
+        .execute("DELETE FROM frames WHERE frame_id = 3", [])
+        .unwrap();
+    assert_eq!(reader.frames().unwrap().len(), 3);
+    reader.refresh().unwrap();
+    assert_eq!(reader.frames().unwrap().len(), 3);
 }

@@ -11,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{BUSY_TIMEOUT, CaptureWriter};
+use super::{BUSY_TIMEOUT, CaptureWriter, reserve::Reserve};
 use crate::{
     model::Allocator,
     store::{APPLICATION_ID, SCHEMA_VERSION, error::StoreError, meta_key, tables},
@@ -36,7 +36,7 @@ impl CaptureWriter {
     /// Creates the capture, complete with tables and views, before anything is recorded.
     ///
     /// `owner` is the (user, group) to give the file to, as behind sudo; SQLite gives the files beside it to the
-    /// same owner (`robustFchown` in os_unix.c). On an error nothing new is left behind.
+    /// same owner (`robustFchown` in `os_unix.c`). On an error nothing new is left behind.
     pub fn create(path: &Path, overwrite: Overwrite, owner: Option<(u32, u32)>) -> Result<Self, StoreError> {
         Self::create_with_vfs(path, overwrite, owner, None)
     }
@@ -64,11 +64,15 @@ impl CaptureWriter {
         // Before SQLite opens the file: closing any descriptor of it drops all locks that this process has on it.
         drop(created);
         match set_up(&file, vfs) {
-            Ok(connection) => Ok(Self {
-                connection,
-                path: path.to_owned(),
-                file,
-            }),
+            Ok(connection) => {
+                let reserve = Reserve::take(file.parent().unwrap_or(Path::new("/")));
+                Ok(Self {
+                    connection,
+                    path: path.to_owned(),
+                    file,
+                    reserve,
+                })
+            }
             Err(source) => {
                 // The first error is the one to tell.
                 remove_capture(&file).unwrap_or_default();
@@ -84,10 +88,14 @@ pub(super) fn remove_capture(file: &Path) -> io::Result<()> {
     remove_if_there(file)
 }
 
-fn set_up_error(path: &Path, source: rusqlite::Error) -> StoreError {
-    match StoreError::from_write(path.to_owned(), source) {
-        StoreError::Write { path, source } => StoreError::SetUp { path, source },
-        other => other,
+pub(super) fn set_up_error(path: &Path, source: rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Create {
+            path,
+            source: io::Error::new(io::ErrorKind::StorageFull, source),
+        },
+        _ => StoreError::SetUp { path, source },
     }
 }
 
@@ -200,7 +208,7 @@ fn enable_log(connection: &Connection) -> rusqlite::Result<()> {
     let Err(error) = set_pragma(connection, "journal_mode", "WAL") else {
         return Ok(());
     };
-    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+    if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
         return Err(error);
     }
     set_pragma(connection, "journal_mode", "DELETE")

@@ -6,12 +6,12 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{CaptureWriter, Overwrite};
+use super::{CaptureWriter, Overwrite, create::set_up_error};
 use crate::{
-    model::{Allocator, Batch, CaptureSource as _, SizeHistogramRow, View},
+    model::{Batch, CaptureSource as _, View},
     store::{
         APPLICATION_ID, CaptureReader, StoreError,
-        tests::{freed, live, loss, process, sample_batch, site, state, write_capture},
+        tests::{freed, histogram, live, loss, meta, process, sample_batch, site, state, write_capture},
     },
 };
 
@@ -244,14 +244,6 @@ fn discarded_capture_leaves_nothing() {
 #[test]
 fn later_batches_replace_rows_of_the_same_key() {
     let place = place();
-    let histogram = |size_from, alloc_count| SizeHistogramRow {
-        process_id: 1,
-        size_from,
-        size_to: size_from,
-        allocator: Allocator::Malloc,
-        alloc_count,
-        alloc_bytes: 0,
-    };
     let first = Batch {
         processes: vec![process(1)],
         sites: vec![
@@ -264,7 +256,7 @@ fn later_batches_replace_rows_of_the_same_key() {
             loss(Some(1), "ring_full", "lost", 2),
         ],
         states: vec![state(1, 1)],
-        meta: vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), "1".to_owned())],
+        meta: meta(&[("a", "1"), ("b", "1")]),
         ..Batch::default()
     };
     let ended = crate::model::ProcessRow {
@@ -280,7 +272,7 @@ fn later_batches_replace_rows_of_the_same_key() {
             loss(Some(1), "ring_full", "lost", 8),
         ],
         states: vec![state(1, 2)],
-        meta: vec![("a".to_owned(), "2".to_owned())],
+        meta: meta(&[("a", "2")]),
         ..Batch::default()
     };
     write_capture(&place.capture, &[first, second]);
@@ -433,6 +425,17 @@ fn full_disk_keeps_what_is_there_and_takes_small_batches() {
         number(&place.capture, "SELECT count(*) FROM freed_allocations"),
         3
     );
+}
+
+#[test]
+fn disk_that_is_full_from_the_start_is_an_error_of_creation() {
+    let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+    let error = set_up_error(
+        Path::new("capture.db"),
+        rusqlite::Error::SqliteFailure(full, None),
+    );
+    assert!(matches!(error, StoreError::Create { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("make room"));
 }
 
 #[test]

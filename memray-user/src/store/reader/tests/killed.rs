@@ -175,6 +175,39 @@ fn killed_recorder_without_log_leaves_all_that_it_committed() {
     }
 }
 
+/// The files as SIGKILL leaves them in the middle of a commit: pages of the new batch are in the file already.
+#[test]
+fn commit_cut_off_in_the_middle_is_rolled_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, copy) = (
+        directory.path().join("capture.db"),
+        directory.path().join("copy.db"),
+    );
+    write_capture(&path, &[window(0), window(1)]);
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA synchronous=OFF; PRAGMA cache_size=2; BEGIN; UPDATE freed_allocations SET size = 77;
+             DELETE FROM sites; UPDATE live_allocations SET size = 77",
+        )
+        .unwrap();
+    for suffix in ["", "-journal"] {
+        fs::copy(beside(&path, suffix), beside(&copy, suffix)).unwrap();
+    }
+    let changed = fs::read(&copy).unwrap();
+    connection.execute_batch("ROLLBACK").unwrap();
+    assert_ne!(fs::read(&path).unwrap(), changed);
+    let reader = CaptureReader::open(&copy).unwrap();
+    assert_eq!(reader.sites(View::All).unwrap()[0].count, 2000);
+    let sizes: Vec<u64> = reader
+        .rows::<crate::model::FreedRow>()
+        .unwrap()
+        .iter()
+        .map(|row| row.size)
+        .collect();
+    assert_eq!(sizes, [8; 1800]);
+}
+
 /// Runs the test of that name as somebody who may read the capture and may write neither it nor its directory.
 fn as_stranger(test: &str, capture: &Path) {
     let directory = capture.parent().unwrap();
@@ -184,8 +217,10 @@ fn as_stranger(test: &str, capture: &Path) {
     for path in [binaries.path(), &binary, directory] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
     }
-    for entry in fs::read_dir(directory).unwrap() {
-        fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o444)).unwrap();
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o444)).unwrap();
+        }
     }
     let mut command = test_command(&binary, test, capture);
     if nix::unistd::geteuid().is_root() {
@@ -203,9 +238,9 @@ fn as_stranger(test: &str, capture: &Path) {
 fn stranger_reads_a_killed_capture() {
     if let Some(path) = role() {
         return if path.exists() {
-            check_whole(&path, 20)
+            check_whole(&path, 20);
         } else {
-            record_for_ever(&path)
+            record_for_ever(&path);
         };
     }
     let directory = tempfile::tempdir().unwrap();
@@ -268,4 +303,5 @@ fn stranger_without_permission_is_told() {
     std::os::unix::fs::symlink("locked/secret.db", directory.path().join("secret.db")).unwrap();
     fs::write(&visible, "").unwrap();
     as_stranger("stranger_without_permission_is_told", &visible);
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
 }
