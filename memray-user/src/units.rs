@@ -17,7 +17,11 @@ pub fn size_short(bytes: u64) -> String {
 
 /// Share of `whole` in percent with two decimals and no sign: `48.78`; `0.00` of nothing.
 pub fn percent_text(part: u64, whole: u64) -> String {
-    let hundredths = if whole == 0 { 0 } else { rounded(u128::from(part) * 10_000, u128::from(whole)) };
+    let hundredths = if whole == 0 {
+        0
+    } else {
+        rounded(u128::from(part) * 10_000, u128::from(whole))
+    };
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
@@ -46,16 +50,22 @@ pub fn duration_text(milliseconds: u64) -> String {
 
 /// A moment in UTC: `2026-01-02 03:04:05.678`.
 pub fn time_text(milliseconds_since_epoch: u64) -> String {
-    let (days, of_day) = (milliseconds_since_epoch / 86_400_000, milliseconds_since_epoch % 86_400_000);
+    let (days, of_day) = (
+        milliseconds_since_epoch / 86_400_000,
+        milliseconds_since_epoch % 86_400_000,
+    );
     // Days are counted from 1 March of year 0, so that a leap day ends its year; an era has 400 years.
     let day = days + 719_468;
     let (era, day_of_era) = (day / 146_097, day % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, millisecond) = (of_day / 1000 % 60, of_day % 1000);
@@ -91,7 +101,12 @@ mod tests {
         let rows = cases[table].as_array().expect("the table has this part");
         assert!(!rows.is_empty());
         for row in rows {
-            let row: Vec<&str> = row.as_array().unwrap().iter().map(|cell| cell.as_str().unwrap()).collect();
+            let row: Vec<&str> = row
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|cell| cell.as_str().unwrap())
+                .collect();
             let inputs: Vec<u64> = row.iter().map_while(|cell| cell.parse().ok()).collect();
             let expect = format(&inputs);
             assert_eq!(row[row.len() - expect.len()..], expect, "{row:?}");

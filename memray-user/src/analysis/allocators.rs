@@ -20,7 +20,13 @@ pub fn allocator_shares(profile: &Profile) -> Vec<AllocatorShare> {
 /// The allocators of the whole recording, also where the capture keeps no single allocations.
 pub fn recorded_allocator_shares(histogram: &[SizeHistogramRow]) -> Vec<AllocatorShare> {
     ranked(histogram.iter().map(|row| {
-        (row.allocator, Figures { bytes: row.alloc_bytes, count: row.alloc_count })
+        (
+            row.allocator,
+            Figures {
+                bytes: row.alloc_bytes,
+                count: row.alloc_count,
+            },
+        )
     }))
 }
 

@@ -13,18 +13,23 @@ pub struct FrameFilter {
 }
 
 impl FrameFilter {
-    pub const SHOW_ALL: Self = Self { hide_irrelevant: false, hide_import_system: false };
+    pub const SHOW_ALL: Self = Self {
+        hide_irrelevant: false,
+        hide_import_system: false,
+    };
 
     pub fn hides(self, frame: &FrameRow) -> bool {
-        (self.hide_irrelevant && is_irrelevant(frame))
-            || (self.hide_import_system && is_import_system(frame))
+        (self.hide_irrelevant && is_irrelevant(frame)) || (self.hide_import_system && is_import_system(frame))
     }
 }
 
 impl Default for FrameFilter {
     /// As in memray: irrelevant frames hidden, the import system shown.
     fn default() -> Self {
-        Self { hide_irrelevant: true, hide_import_system: false }
+        Self {
+            hide_irrelevant: true,
+            hide_import_system: false,
+        }
     }
 }
 
@@ -34,7 +39,9 @@ pub fn is_irrelevant(frame: &FrameRow) -> bool {
         FrameKind::Python => frame.file == "<frozen runpy>" || is_library_file(&frame.file, "runpy.py"),
         FrameKind::Native => {
             IRRELEVANT_FUNCTIONS.contains(&frame.function.as_str())
-                || IRRELEVANT_PREFIXES.iter().any(|prefix| frame.function.starts_with(prefix))
+                || IRRELEVANT_PREFIXES
+                    .iter()
+                    .any(|prefix| frame.function.starts_with(prefix))
         }
         FrameKind::Marker => false,
     }
@@ -51,7 +58,9 @@ pub fn is_import_system(frame: &FrameRow) -> bool {
         }
         FrameKind::Native => {
             IMPORT_FUNCTIONS.contains(&frame.function.as_str())
-                || IMPORT_PREFIXES.iter().any(|prefix| frame.function.starts_with(prefix))
+                || IMPORT_PREFIXES
+                    .iter()
+                    .any(|prefix| frame.function.starts_with(prefix))
         }
         FrameKind::Marker => false,
     }
@@ -107,7 +116,12 @@ const IRRELEVANT_PREFIXES: [&str; 19] = [
 ];
 
 /// Python/import.c and Python/ceval.c.
-const IMPORT_FUNCTIONS: [&str; 4] = ["import_name", "import_from", "import_find_and_load", "builtin___import__"];
+const IMPORT_FUNCTIONS: [&str; 4] = [
+    "import_name",
+    "import_from",
+    "import_find_and_load",
+    "builtin___import__",
+];
 
 const IMPORT_PREFIXES: [&str; 2] = ["PyImport_", "_PyImport_"];
 
@@ -122,9 +136,15 @@ fn library_path(file: &str) -> Option<&str> {
         let start = rest.find("/python3.")?;
         let (before, after) = (&rest[..start], &rest[start + "/python3.".len()..]);
         let version = after.split('/').next().unwrap_or_default();
-        let in_library = ["/lib", "/lib64", "/lib32"].iter().any(|folder| before.ends_with(folder));
+        let in_library = ["/lib", "/lib64", "/lib32"]
+            .iter()
+            .any(|folder| before.ends_with(folder));
         if in_library
-            && version.strip_suffix('t').unwrap_or(version).bytes().all(|byte| byte.is_ascii_digit())
+            && version
+                .strip_suffix('t')
+                .unwrap_or(version)
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
             && let Some((_, path)) = after.split_once('/')
         {
             return Some(path);
@@ -138,7 +158,13 @@ mod tests {
     use super::*;
 
     fn frame(kind: FrameKind, function: &str, file: &str) -> FrameRow {
-        FrameRow { frame_id: 1, function: function.to_owned(), file: file.to_owned(), line: 1, kind }
+        FrameRow {
+            frame_id: 1,
+            function: function.to_owned(),
+            file: file.to_owned(),
+            line: 1,
+            kind,
+        }
     }
 
     #[test]
@@ -149,12 +175,42 @@ mod tests {
             (Python, "run_path", "/usr/lib/python3.11/runpy.py", true, false),
             (Python, "run_path", "/home/u/runpy.py", false, false),
             (Python, "main", "/home/u/example.py", false, false),
-            (Python, "_find_and_load", "<frozen importlib._bootstrap>", false, true),
-            (Python, "import_module", "/usr/lib/python3.11/importlib/__init__.py", false, true),
-            (Python, "version", "/usr/lib/python3.11/importlib/metadata/__init__.py", false, false),
-            (Native, "_PyEval_EvalFrameDefault", "libpython3.12.so", true, false),
+            (
+                Python,
+                "_find_and_load",
+                "<frozen importlib._bootstrap>",
+                false,
+                true,
+            ),
+            (
+                Python,
+                "import_module",
+                "/usr/lib/python3.11/importlib/__init__.py",
+                false,
+                true,
+            ),
+            (
+                Python,
+                "version",
+                "/usr/lib/python3.11/importlib/metadata/__init__.py",
+                false,
+                false,
+            ),
+            (
+                Native,
+                "_PyEval_EvalFrameDefault",
+                "libpython3.12.so",
+                true,
+                false,
+            ),
             (Native, "import_name", "libpython3.12.so", false, true),
-            (Native, "PyImport_ImportModuleLevelObject", "libpython3.12.so", false, true),
+            (
+                Native,
+                "PyImport_ImportModuleLevelObject",
+                "libpython3.12.so",
+                false,
+                true,
+            ),
             (Native, "PyList_Append", "libpython3.12.so", false, false),
             (Python, "_PyEval_x", "a.py", false, false),
             (Marker, "main", "", false, false),

@@ -6,10 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{
-    Figures, FrameFilter, Profile, Rank,
-    profile::index,
-};
+use super::{Figures, FrameFilter, Profile, Rank, profile::index};
 
 /// One frame in the context of its callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +39,12 @@ impl FrameTree {
     pub fn new(profile: &Profile, filter: FrameFilter) -> Self {
         let hidden: Vec<bool> = profile.frames.iter().map(|frame| filter.hides(frame)).collect();
         let used = stacks_with_allocations(profile);
-        let root = Node { parent: 0, frame: None, own: Figures::default(), total: Figures::default() };
+        let root = Node {
+            parent: 0,
+            frame: None,
+            own: Figures::default(),
+            total: Figures::default(),
+        };
         let mut nodes = vec![root];
         let mut node_of_stack = vec![0_u32; profile.stacks.len()];
         let mut node_of: FxHashMap<(u32, u32), u32> = FxHashMap::default();
@@ -55,7 +57,11 @@ impl FrameTree {
                 caller
             } else {
                 *node_of.entry((caller, stack.frame)).or_insert_with(|| {
-                    nodes.push(Node { parent: caller, frame: Some(stack.frame), ..root });
+                    nodes.push(Node {
+                        parent: caller,
+                        frame: Some(stack.frame),
+                        ..root
+                    });
                     index(nodes.len() - 1)
                 })
             };
@@ -74,9 +80,12 @@ impl FrameTree {
     /// Removes the allocations of all nodes but the `limit` that rank highest by their own; totals become those of
     /// what is left.
     pub fn keep_largest(&mut self, limit: usize, rank: Rank) -> Remainder {
-        let mut owners: Vec<usize> = (0..self.nodes.len()).filter(|&node| !self.nodes[node].own.is_zero()).collect();
+        let mut owners: Vec<usize> = (0..self.nodes.len())
+            .filter(|&node| !self.nodes[node].own.is_zero())
+            .collect();
         owners.sort_by(|&left, &right| {
-            rank.compare(self.nodes[left].own, self.nodes[right].own).then(left.cmp(&right))
+            rank.compare(self.nodes[left].own, self.nodes[right].own)
+                .then(left.cmp(&right))
         });
         let mut remainder = Remainder::default();
         for &node in owners.iter().skip(limit) {
@@ -143,7 +152,9 @@ impl Children {
 fn stacks_with_allocations(profile: &Profile) -> Vec<bool> {
     let mut used: Vec<bool> = profile.stacks.iter().map(|stack| !stack.own.is_zero()).collect();
     for (position, stack) in profile.stacks.iter().enumerate().rev() {
-        if used[position] && let Some(parent) = stack.parent {
+        if used[position]
+            && let Some(parent) = stack.parent
+        {
             used[parent as usize] = true;
         }
     }
@@ -169,9 +180,17 @@ mod tests {
         let mut pending = vec![(0_u32, 0_usize)];
         let mut lines = Vec::new();
         while let Some((node, depth)) = pending.pop() {
-            let Node { frame, own, total, .. } = tree.nodes[node as usize];
+            let Node {
+                frame, own, total, ..
+            } = tree.nodes[node as usize];
             let name = frame.map_or("root", |frame| profile.frame(frame).function.as_str());
-            lines.push(format!("{}{name} {}/{} {}", "-".repeat(depth), own.bytes, total.bytes, total.count));
+            lines.push(format!(
+                "{}{name} {}/{} {}",
+                "-".repeat(depth),
+                own.bytes,
+                total.bytes,
+                total.count
+            ));
             pending.extend(children.of(node).iter().rev().map(|&child| (child, depth + 1)));
         }
         lines
@@ -180,39 +199,71 @@ mod tests {
     #[test]
     fn hidden_frames_give_their_memory_to_the_caller_and_siblings_merge() {
         let mut builder = CaptureBuilder::new();
-        builder.allocate(&[("run", "<frozen runpy>", 1), ("main", "a.py", 1), ("leaf", "a.py", 2)], 30, 1);
-        builder.allocate(&[("run", "<frozen runpy>", 2), ("main", "a.py", 1), ("leaf", "a.py", 2)], 12, 1);
+        builder.allocate(
+            &[
+                ("run", "<frozen runpy>", 1),
+                ("main", "a.py", 1),
+                ("leaf", "a.py", 2),
+            ],
+            30,
+            1,
+        );
+        builder.allocate(
+            &[
+                ("run", "<frozen runpy>", 2),
+                ("main", "a.py", 1),
+                ("leaf", "a.py", 2),
+            ],
+            12,
+            1,
+        );
         builder.allocate(&[("run", "<frozen runpy>", 2)], 5, 1);
         builder.allocate(&[("main", "a.py", 1), ("other", "a.py", 3)], 50, 1);
         let (profile, all) = tree(&builder, FrameFilter::SHOW_ALL);
-        assert_eq!(lines(&profile, &all), [
-            "root 0/97 4",
-            "-main 0/50 1",
-            "--other 50/50 1",
-            "-run 0/30 1",
-            "--main 0/30 1",
-            "---leaf 30/30 1",
-            "-run 5/17 2",
-            "--main 0/12 1",
-            "---leaf 12/12 1",
-        ]);
+        assert_eq!(
+            lines(&profile, &all),
+            [
+                "root 0/97 4",
+                "-main 0/50 1",
+                "--other 50/50 1",
+                "-run 0/30 1",
+                "--main 0/30 1",
+                "---leaf 30/30 1",
+                "-run 5/17 2",
+                "--main 0/12 1",
+                "---leaf 12/12 1",
+            ]
+        );
         let (profile, mut relevant) = tree(&builder, FrameFilter::default());
-        assert_eq!(lines(&profile, &relevant), [
-            "root 5/97 4",
-            "-main 0/92 3",
-            "--other 50/50 1",
-            "--leaf 42/42 2",
-        ]);
+        assert_eq!(
+            lines(&profile, &relevant),
+            ["root 5/97 4", "-main 0/92 3", "--other 50/50 1", "--leaf 42/42 2",]
+        );
         let remainder = relevant.keep_largest(1, Rank::Size);
-        assert_eq!(remainder, Remainder { figures: Figures { bytes: 47, count: 3 }, locations: 2 });
-        assert_eq!(lines(&profile, &relevant), ["root 0/50 1", "-main 0/50 1", "--other 50/50 1"]);
+        assert_eq!(
+            remainder,
+            Remainder {
+                figures: Figures { bytes: 47, count: 3 },
+                locations: 2
+            }
+        );
+        assert_eq!(
+            lines(&profile, &relevant),
+            ["root 0/50 1", "-main 0/50 1", "--other 50/50 1"]
+        );
     }
 
     #[test]
     fn deep_stacks_fold_without_recursion() {
         let (_, tree) = tree(&deep(4096), FrameFilter::default());
         assert_eq!(tree.nodes.len(), 4097);
-        assert_eq!(tree.total(), Figures { bytes: 4096 * 10, count: 4096 });
+        assert_eq!(
+            tree.total(),
+            Figures {
+                bytes: 4096 * 10,
+                count: 4096
+            }
+        );
         assert_eq!(tree.nodes[4096].total, Figures { bytes: 10, count: 1 });
     }
 

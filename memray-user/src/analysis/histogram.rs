@@ -39,21 +39,39 @@ impl Histogram {
             return Self::default();
         };
         let smallest = smallest.max(min_size);
-        let largest = ranges.values().fold(max_size, |largest, &(to, _)| if max_size == 0 { largest.max(to) } else { largest });
+        let largest = ranges.values().fold(
+            max_size,
+            |largest, &(to, _)| if max_size == 0 { largest.max(to) } else { largest },
+        );
         // Logarithms need a positive size; blocks of no bytes are in the first bin.
-        let positive = ranges.keys().copied().find(|&from| from > 0).unwrap_or(1).max(min_size);
+        let positive = ranges
+            .keys()
+            .copied()
+            .find(|&from| from > 0)
+            .unwrap_or(1)
+            .max(min_size);
         let mut bins = Vec::with_capacity(BINS);
         let mut start = smallest.min(largest);
         for bound in ideal_bounds(positive, largest) {
             let bound = nearest_edge(&ranges, bound);
             if bound > start && bound <= largest {
-                bins.push(SizeBin { min_bytes: start, max_bytes: bound - 1, count: 0 });
+                bins.push(SizeBin {
+                    min_bytes: start,
+                    max_bytes: bound - 1,
+                    count: 0,
+                });
                 start = bound;
             }
         }
-        bins.push(SizeBin { min_bytes: start, max_bytes: largest, count: 0 });
+        bins.push(SizeBin {
+            min_bytes: start,
+            max_bytes: largest,
+            count: 0,
+        });
         for (&from, &(_, count)) in &ranges {
-            let bin = bins.partition_point(|bin| bin.max_bytes < from).min(bins.len() - 1);
+            let bin = bins
+                .partition_point(|bin| bin.max_bytes < from)
+                .min(bins.len() - 1);
             bins[bin].count = bins[bin].count.saturating_add(count);
         }
         Self { bins }
@@ -130,7 +148,10 @@ mod tests {
             };
             for (min, max) in [(0, 0), (5, 1), (u64::MAX, u64::MAX)] {
                 let bins = Histogram::new(&[row, row], min, max).bins;
-                assert_eq!(bins.iter().fold(0, |sum: u64, bin| sum.saturating_add(bin.count)), u64::MAX);
+                assert_eq!(
+                    bins.iter().fold(0, |sum: u64, bin| sum.saturating_add(bin.count)),
+                    u64::MAX
+                );
             }
         }
     }

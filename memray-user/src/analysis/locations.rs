@@ -21,7 +21,10 @@ pub fn locations(profile: &Profile, rank: Rank) -> Vec<LocationFigures> {
         .filter(|(_, figures)| !figures.is_zero())
         .map(|(frame, figures)| LocationFigures { frame, figures })
         .collect();
-    rows.sort_by(|left, right| rank.compare(left.figures, right.figures).then(left.frame.cmp(&right.frame)));
+    rows.sort_by(|left, right| {
+        rank.compare(left.figures, right.figures)
+            .then(left.frame.cmp(&right.frame))
+    });
     rows
 }
 
@@ -41,11 +44,21 @@ mod tests {
             locations(&profile, rank)
                 .iter()
                 .map(|row| {
-                    (profile.frame(row.frame).function.clone(), row.figures.bytes, row.figures.count)
+                    (
+                        profile.frame(row.frame).function.clone(),
+                        row.figures.bytes,
+                        row.figures.count,
+                    )
                 })
                 .collect()
         };
-        assert_eq!(names(Rank::Size), [("big".to_owned(), 150, 2), ("many".to_owned(), 10, 9)]);
-        assert_eq!(names(Rank::Count), [("many".to_owned(), 10, 9), ("big".to_owned(), 150, 2)]);
+        assert_eq!(
+            names(Rank::Size),
+            [("big".to_owned(), 150, 2), ("many".to_owned(), 10, 9)]
+        );
+        assert_eq!(
+            names(Rank::Count),
+            [("many".to_owned(), 10, 9), ("big".to_owned(), 150, 2)]
+        );
     }
 }

@@ -19,6 +19,8 @@ pub mod totals;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::cmp::Ordering;
+
 pub use allocators::{AllocatorShare, allocator_shares};
 pub use filter::FrameFilter;
 pub use frame_tree::{Children, FrameTree, Node, Remainder};
@@ -29,8 +31,6 @@ pub use profile::{Figures, Profile, ProfileSite, ProfileStack};
 pub use summary::{SummaryRow, summary};
 pub use timeline::{TimelinePoint, timeline};
 pub use totals::Totals;
-
-use std::cmp::Ordering;
 
 /// What a ranking puts first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

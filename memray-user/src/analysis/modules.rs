@@ -37,18 +37,25 @@ pub fn modules(profile: &Profile, rank: Rank) -> Vec<ModuleFigures> {
         .into_iter()
         .zip(figures)
         .filter(|(_, figures)| !figures.is_zero())
-        .map(|(module, figures)| ModuleFigures { module: module.to_owned(), figures })
+        .map(|(module, figures)| ModuleFigures {
+            module: module.to_owned(),
+            figures,
+        })
         .collect();
     rows.sort_by(|left, right| {
-        rank.compare(left.figures, right.figures).then_with(|| left.module.cmp(&right.module))
+        rank.compare(left.figures, right.figures)
+            .then_with(|| left.module.cmp(&right.module))
     });
     rows
 }
 
 /// The distinct module names, `<root>` first, and for each frame its module's index, if it decides one.
 fn name_modules(profile: &Profile) -> (Vec<&str>, Vec<Option<u32>>) {
-    let packages: FxHashSet<&str> =
-        profile.frames.iter().filter_map(|frame| frame.file.strip_suffix("/__init__.py")).collect();
+    let packages: FxHashSet<&str> = profile
+        .frames
+        .iter()
+        .filter_map(|frame| frame.file.strip_suffix("/__init__.py"))
+        .collect();
     let mut names = vec!["<root>"];
     let mut index_of: FxHashMap<&str, u32> = FxHashMap::default();
     let module_of_frame = profile
@@ -79,7 +86,11 @@ fn module_name<'path>(file: &'path str, packages: &FxHashSet<&str>) -> &'path st
         return stem(file);
     };
     if !packages.contains(folder) {
-        return if name == "__main__.py" { last_part(folder) } else { stem(name) };
+        return if name == "__main__.py" {
+            last_part(folder)
+        } else {
+            stem(name)
+        };
     }
     while let Some((outer, _)) = folder.rsplit_once('/')
         && packages.contains(outer)
@@ -108,7 +119,9 @@ mod tests {
 
     #[test]
     fn names() {
-        let packages: FxHashSet<&str> = ["/src/app", "/src/app/core", "/src/x/lonely"].into_iter().collect();
+        let packages: FxHashSet<&str> = ["/src/app", "/src/app/core", "/src/x/lonely"]
+            .into_iter()
+            .collect();
         for (file, expect) in [
             ("/v/lib/python3.12/site-packages/numpy/core/numeric.py", "numpy"),
             ("/v/lib/python3.12/site-packages/six.py", "six"),
@@ -138,7 +151,13 @@ mod tests {
             module: module.to_owned(),
             figures: Figures { bytes, count },
         };
-        assert_eq!(modules(&profile, Rank::Size), [row("example", 110, 2), row("<root>", 40, 4)]);
-        assert_eq!(modules(&profile, Rank::Count), [row("<root>", 40, 4), row("example", 110, 2)]);
+        assert_eq!(
+            modules(&profile, Rank::Size),
+            [row("example", 110, 2), row("<root>", 40, 4)]
+        );
+        assert_eq!(
+            modules(&profile, Rank::Count),
+            [row("<root>", 40, 4), row("example", 110, 2)]
+        );
     }
 }

@@ -31,7 +31,11 @@ impl Figures {
 
     /// Share of the bytes of `whole` in percent; 0 of nothing.
     pub fn percent_of(self, whole: Self) -> f64 {
-        if whole.bytes == 0 { 0.0 } else { self.bytes as f64 / whole.bytes as f64 * 100.0 }
+        if whole.bytes == 0 {
+            0.0
+        } else {
+            self.bytes as f64 / whole.bytes as f64 * 100.0
+        }
     }
 }
 
@@ -78,7 +82,10 @@ impl Profile {
         let mut joined = Vec::with_capacity(sites.len());
         let mut total = Figures::default();
         for site in sites {
-            let figures = Figures { bytes: site.bytes, count: site.count };
+            let figures = Figures {
+                bytes: site.bytes,
+                count: site.count,
+            };
             let stack = match rows.binary_search_by_key(&site.stack_id, |row| row.stack_id) {
                 Ok(stack) => index(stack),
                 Err(_) => unavailable.stack(&mut frames, &mut stacks),
@@ -86,9 +93,20 @@ impl Profile {
             stacks[stack as usize].own.add(figures);
             total.add(figures);
             let (thread_id, allocator) = (site.thread_id, site.allocator);
-            joined.push(ProfileSite { stack, thread_id, allocator, figures });
+            joined.push(ProfileSite {
+                stack,
+                thread_id,
+                allocator,
+                figures,
+            });
         }
-        Ok(Self { view, frames, stacks, sites: joined, total })
+        Ok(Self {
+            view,
+            frames,
+            stacks,
+            sites: joined,
+            total,
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -124,7 +142,11 @@ impl Unavailable {
     fn stack(&mut self, frames: &mut Vec<FrameRow>, stacks: &mut Vec<ProfileStack>) -> u32 {
         let frame = self.frame(frames);
         *self.stack.get_or_insert_with(|| {
-            stacks.push(ProfileStack { parent: None, frame, own: Figures::default() });
+            stacks.push(ProfileStack {
+                parent: None,
+                frame,
+                own: Figures::default(),
+            });
             index(stacks.len() - 1)
         })
     }
@@ -136,7 +158,12 @@ fn first_of_equal_frames(frames: &[FrameRow]) -> Vec<u32> {
         .iter()
         .enumerate()
         .map(|(position, frame)| {
-            let key = (frame.function.as_str(), frame.file.as_str(), frame.line, frame.kind);
+            let key = (
+                frame.function.as_str(),
+                frame.file.as_str(),
+                frame.line,
+                frame.kind,
+            );
             *first.entry(key).or_insert(index(position))
         })
         .collect()
@@ -160,7 +187,11 @@ fn join_stacks(
             .and_then(|parent_id| rows.binary_search_by_key(&parent_id, |row| row.stack_id).ok())
             .filter(|&parent| parent < position)
             .map(index);
-        stacks.push(ProfileStack { parent, frame, own: Figures::default() });
+        stacks.push(ProfileStack {
+            parent,
+            frame,
+            own: Figures::default(),
+        });
     }
     stacks
 }
@@ -190,15 +221,37 @@ mod tests {
     fn references_to_nothing_become_markers() {
         let mut builder = CaptureBuilder::new();
         builder.stacks = vec![
-            StackRow { stack_id: 1, parent_id: Some(1), frame_id: 7, depth: 1 },
-            StackRow { stack_id: 2, parent_id: Some(9), frame_id: 0, depth: 1 },
+            StackRow {
+                stack_id: 1,
+                parent_id: Some(1),
+                frame_id: 7,
+                depth: 1,
+            },
+            StackRow {
+                stack_id: 2,
+                parent_id: Some(9),
+                frame_id: 0,
+                depth: 1,
+            },
         ];
         for stack_id in [0, 1, 2, 99] {
             let (thread_id, allocator) = (1, Allocator::Malloc);
-            builder.sites.push(SiteFigures { stack_id, thread_id, allocator, bytes: u64::MAX, count: 1 });
+            builder.sites.push(SiteFigures {
+                stack_id,
+                thread_id,
+                allocator,
+                bytes: u64::MAX,
+                count: 1,
+            });
         }
         let profile = Profile::load(&builder, View::HighWaterMark).unwrap();
-        assert_eq!(profile.total, Figures { bytes: u64::MAX, count: 4 });
+        assert_eq!(
+            profile.total,
+            Figures {
+                bytes: u64::MAX,
+                count: 4
+            }
+        );
         assert_eq!(profile.stacks.len(), 3);
         for stack in &profile.stacks {
             assert_eq!(stack.parent, None);

@@ -5,10 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{
-    Figures, FrameFilter, FrameTree, Profile, Rank,
-    profile::index,
-};
+use super::{Figures, FrameFilter, FrameTree, Profile, Rank, profile::index};
 use crate::model::FrameKind;
 
 /// One function of one file.
@@ -30,7 +27,9 @@ pub fn summary(profile: &Profile) -> Vec<SummaryRow> {
     let mut pending: Vec<Step> = children.of(0).iter().map(|&child| Step::Enter(child)).collect();
     while let Some(step) = pending.pop() {
         let (Step::Enter(node) | Step::Leave(node)) = step;
-        let Some(frame) = tree.nodes[node as usize].frame else { continue };
+        let Some(frame) = tree.nodes[node as usize].frame else {
+            continue;
+        };
         let row = row_of_frame[frame as usize] as usize;
         if let Step::Leave(_) = step {
             open[row] -= 1;
@@ -61,15 +60,17 @@ fn name_rows(profile: &Profile) -> (Vec<SummaryRow>, Vec<u32>) {
         .frames
         .iter()
         .map(|frame| {
-            *row_of.entry((&frame.function, &frame.file, frame.kind)).or_insert_with(|| {
-                rows.push(SummaryRow {
-                    function: frame.function.clone(),
-                    file: frame.file.clone(),
-                    own: Figures::default(),
-                    total: Figures::default(),
-                });
-                index(rows.len() - 1)
-            })
+            *row_of
+                .entry((&frame.function, &frame.file, frame.kind))
+                .or_insert_with(|| {
+                    rows.push(SummaryRow {
+                        function: frame.function.clone(),
+                        file: frame.file.clone(),
+                        own: Figures::default(),
+                        total: Figures::default(),
+                    });
+                    index(rows.len() - 1)
+                })
         })
         .collect();
     (rows, row_of_frame)
@@ -97,11 +98,14 @@ mod tests {
         builder.allocate(&[main, f, g, ("f", "a.py", 9)], 100, 1);
         builder.allocate(&[main, f], 10, 1);
         builder.allocate(&[main, g], 1, 1);
-        assert_eq!(figures(&builder), [
-            ("main".to_owned(), 0, 111, 3),
-            ("f".to_owned(), 110, 110, 2),
-            ("g".to_owned(), 1, 101, 2),
-        ]);
+        assert_eq!(
+            figures(&builder),
+            [
+                ("main".to_owned(), 0, 111, 3),
+                ("f".to_owned(), 110, 110, 2),
+                ("g".to_owned(), 1, 101, 2),
+            ]
+        );
     }
 
     #[test]

@@ -39,15 +39,27 @@ fn sum_processes(rows: &[TimelineRow]) -> Vec<TimelinePoint> {
         let others = live_bytes.saturating_sub(before.live_bytes);
         live_bytes = others.saturating_add(row.live_bytes);
         if row.rss_bytes.is_some() {
-            let others = rss_bytes.unwrap_or(0).saturating_sub(before.rss_bytes.unwrap_or(0));
+            let others = rss_bytes
+                .unwrap_or(0)
+                .saturating_sub(before.rss_bytes.unwrap_or(0));
             rss_bytes = row.rss_bytes.map(|bytes| bytes.saturating_add(others));
         }
         let max_bytes = others.saturating_add(row.max_bytes.max(row.live_bytes));
         match points.last_mut() {
             Some(point) if point.ts >= row.ts => {
-                *point = TimelinePoint { ts: point.ts, live_bytes, max_bytes: max_bytes.max(point.max_bytes), rss_bytes };
+                *point = TimelinePoint {
+                    ts: point.ts,
+                    live_bytes,
+                    max_bytes: max_bytes.max(point.max_bytes),
+                    rss_bytes,
+                };
             }
-            _ => points.push(TimelinePoint { ts: row.ts, live_bytes, max_bytes, rss_bytes }),
+            _ => points.push(TimelinePoint {
+                ts: row.ts,
+                live_bytes,
+                max_bytes,
+                rss_bytes,
+            }),
         }
     }
     points
@@ -58,14 +70,28 @@ mod tests {
     use super::*;
 
     fn row(process_id: ProcessId, ts: u64, live_bytes: u64, max_bytes: u64) -> TimelineRow {
-        TimelineRow { process_id, ts, live_bytes, max_bytes, ..TimelineRow::default() }
+        TimelineRow {
+            process_id,
+            ts,
+            live_bytes,
+            max_bytes,
+            ..TimelineRow::default()
+        }
     }
 
     #[test]
     fn processes_are_summed_and_peaks_survive_thinning() {
-        let rows = [row(1, 10, 100, 150), row(2, 10, 5, 5), row(1, 20, 50, 120), row(2, 30, 0, 9)];
+        let rows = [
+            row(1, 10, 100, 150),
+            row(2, 10, 5, 5),
+            row(1, 20, 50, 120),
+            row(2, 30, 0, 9),
+        ];
         let figures = |limit| -> Vec<(u64, u64, u64)> {
-            timeline(&rows, limit).iter().map(|point| (point.ts, point.live_bytes, point.max_bytes)).collect()
+            timeline(&rows, limit)
+                .iter()
+                .map(|point| (point.ts, point.live_bytes, point.max_bytes))
+                .collect()
         };
         assert_eq!(figures(10), [(10, 105, 150), (20, 55, 125), (30, 50, 59)]);
         assert_eq!(figures(2), [(20, 55, 150), (30, 50, 59)]);

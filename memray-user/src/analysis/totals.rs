@@ -83,7 +83,10 @@ mod tests {
             ..CaptureMetadata::default()
         };
         let totals = Totals::new(&metadata);
-        assert_eq!((totals.alloc_count, totals.min_size, totals.max_size), (3, 8, 100));
+        assert_eq!(
+            (totals.alloc_count, totals.min_size, totals.max_size),
+            (3, 8, 100)
+        );
         assert_eq!((totals.peak_bytes, totals.peak_ts), (57, None));
         assert_eq!(totals.duration_ms(&metadata), 7);
         metadata.states.truncate(1);

@@ -23,7 +23,11 @@ pub fn printable(name: &str) -> Cow<'_, str> {
             '\t' => text.push_str("\\t"),
             _ if is_control(character) => {
                 let code = u32::from(character);
-                let written = if code <= 0xff { write!(text, "\\x{code:02x}") } else { write!(text, "\\u{code:04x}") };
+                let written = if code <= 0xff {
+                    write!(text, "\\x{code:02x}")
+                } else {
+                    write!(text, "\\u{code:04x}")
+                };
                 written.expect("a string takes every write");
             }
             _ => text.push(character),

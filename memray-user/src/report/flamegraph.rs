@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
-use inferno::flamegraph::{self, Direction, Options, color::{MultiPalette, Palette}};
+use inferno::flamegraph::{
+    self, Direction, Options,
+    color::{MultiPalette, Palette},
+};
 
 use super::{Notices, ReportError, escape::printable, label, view_title};
 use crate::{
@@ -105,7 +108,11 @@ fn for_each_line(
 
 fn folded_label(frame: &crate::model::FrameRow) -> String {
     let (function, place) = (label::function(frame), label::place(frame));
-    let text = if place.is_empty() { function } else { format!("{function} ({place})") };
+    let text = if place.is_empty() {
+        function
+    } else {
+        format!("{function} ({place})")
+    };
     text.replace(';', ":")
 }
 
@@ -123,5 +130,7 @@ fn write_empty_svg(title: &str, subtitle: &str, output: &mut dyn Write) -> Resul
 }
 
 fn xml_text(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

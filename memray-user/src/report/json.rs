@@ -7,25 +7,44 @@ use std::{
 
 use super::escape::is_control;
 
-/// Rewrites JSON on its way: `<` and all characters that control a terminal or the direction of a line become
-/// `\uXXXX`. Outside strings JSON has none of them, so the meaning stays. `</script>` and `<!--` cannot appear.
+/// Rewrites JSON on its way: all characters that control a terminal or the direction of a line become `\uXXXX`, and
+/// in a page `<` too, so that `</script>` and `<!--` cannot appear. Outside strings JSON has none of them, so the
+/// meaning stays.
 pub(super) struct EscapedJson<'output> {
     output: &'output mut dyn Write,
+    place: JsonPlace,
+}
+
+/// Where the JSON goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum JsonPlace {
+    File,
+    Page,
 }
 
 impl<'output> EscapedJson<'output> {
-    pub(super) fn new(output: &'output mut dyn Write) -> Self {
-        Self { output }
+    pub(super) fn new(place: JsonPlace, output: &'output mut dyn Write) -> Self {
+        Self { output, place }
+    }
+
+    /// The line feeds of pretty printing stay; in strings the serializer has escaped them already.
+    fn needs_escape(&self, character: char) -> bool {
+        match character {
+            '<' => self.place == JsonPlace::Page,
+            '\n' => false,
+            _ => is_control(character),
+        }
     }
 }
 
 impl Write for EscapedJson<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        // serde_json writes whole string fragments, never a part of a character.
-        let text = std::str::from_utf8(buffer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        // The serializer writes whole string fragments, never a part of a character.
+        let text =
+            std::str::from_utf8(buffer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let mut done = 0;
         for (position, character) in text.char_indices() {
-            if !needs_escape(character) {
+            if !self.needs_escape(character) {
                 continue;
             }
             self.output.write_all(&buffer[done..position])?;
@@ -45,11 +64,6 @@ impl Write for EscapedJson<'_> {
     }
 }
 
-/// The line feeds of pretty printing stay; in strings serde_json has escaped them already.
-fn needs_escape(character: char) -> bool {
-    character == '<' || (is_control(character) && character != '\n')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,11 +71,21 @@ mod tests {
     #[test]
     fn the_value_is_the_same_and_the_text_is_harmless() {
         for value in ["</script><!--", "\u{202e}\u{9b}\u{7f}\n\t\0", "plain 🙂", ""] {
-            let mut output = Vec::new();
-            serde_json::to_writer_pretty(EscapedJson::new(&mut output), &[value]).unwrap();
-            let text = String::from_utf8(output).unwrap();
-            assert!(!text.contains('<') && !text.chars().any(|character| is_control(character) && character != '\n'));
-            assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [value]);
+            for place in [JsonPlace::File, JsonPlace::Page] {
+                let mut output = Vec::new();
+                serde_json::to_writer_pretty(EscapedJson::new(place, &mut output), &[value]).unwrap();
+                let text = String::from_utf8(output).unwrap();
+                assert!(
+                    !text
+                        .chars()
+                        .any(|character| is_control(character) && character != '\n')
+                );
+                assert_eq!(
+                    text.contains('<'),
+                    value.contains('<') && place == JsonPlace::File
+                );
+                assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [value]);
+            }
         }
     }
 }

@@ -3,15 +3,6 @@
 use super::escape::printable;
 use crate::model::FrameRow;
 
-/// `function at file:line` for the table and for folded stacks; what the frame has not is left out.
-pub fn location(frame: &FrameRow) -> String {
-    let function = function(frame);
-    match place(frame) {
-        place if place.is_empty() => function,
-        place => format!("{function} at {place}"),
-    }
-}
-
 /// `function:file:line`, memray's form in `stats`.
 pub fn colon_location(frame: &FrameRow) -> String {
     let function = function(frame);
@@ -21,13 +12,26 @@ pub fn colon_location(frame: &FrameRow) -> String {
     }
 }
 
+/// `function:file:line` with the names as they are, for formats that have an escape of their own.
+pub fn exact_location(frame: &FrameRow) -> String {
+    match (frame.file.as_str(), frame.line) {
+        ("", _) => frame.function.clone(),
+        (file, 0) => format!("{}:{file}", frame.function),
+        (file, line) => format!("{}:{file}:{line}", frame.function),
+    }
+}
+
 /// The function's name; a frame without one still has to be seen.
 pub fn function(frame: &FrameRow) -> String {
     function_name(&frame.function)
 }
 
 pub fn function_name(function: &str) -> String {
-    if function.is_empty() { "<unnamed>".to_owned() } else { printable(function).into_owned() }
+    if function.is_empty() {
+        "<unnamed>".to_owned()
+    } else {
+        printable(function).into_owned()
+    }
 }
 
 /// `file:line`, or as much of it as there is.
@@ -45,16 +49,28 @@ mod tests {
 
     #[test]
     fn only_what_is_there() {
-        for (function, file, line, spaced, colons) in [
-            ("main", "a.py", 3, "main at a.py:3", "main:a.py:3"),
-            ("main", "a.py", 0, "main at a.py", "main:a.py"),
-            ("<no Python frame>", "", 0, "<no Python frame>", "<no Python frame>"),
-            ("", "a\n.py", 3, "<unnamed> at a\\n.py:3", "<unnamed>:a\\n.py:3"),
+        for (function, file, line, shown, exact) in [
+            ("main", "a.py", 3, "main:a.py:3", "main:a.py:3"),
+            ("main", "a.py", 0, "main:a.py", "main:a.py"),
+            (
+                "<no Python frame>",
+                "",
+                0,
+                "<no Python frame>",
+                "<no Python frame>",
+            ),
+            ("", "a\n.py", 3, "<unnamed>:a\\n.py:3", ":a\n.py:3"),
         ] {
             let (function, file) = (function.to_owned(), file.to_owned());
-            let frame = FrameRow { frame_id: 1, function, file, line, kind: FrameKind::Python };
-            assert_eq!(location(&frame), spaced);
-            assert_eq!(colon_location(&frame), colons);
+            let frame = FrameRow {
+                frame_id: 1,
+                function,
+                file,
+                line,
+                kind: FrameKind::Python,
+            };
+            assert_eq!(colon_location(&frame), shown);
+            assert_eq!(exact_location(&frame), exact);
         }
     }
 }

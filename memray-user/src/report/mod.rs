@@ -22,6 +22,8 @@ pub mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+
 pub use flamegraph::{write_folded, write_svg};
 pub use html::{FlamegraphSettings, TableSettings, Threads, write_flamegraph, write_table};
 pub use notices::{Notice, NoticeKind, Notices};
@@ -30,8 +32,6 @@ pub use stats_json::write_stats_json;
 pub use style::Color;
 pub use summary::{SortColumn, SummarySettings, write_summary};
 pub use tree::{TreeSettings, write_tree};
-
-use std::io;
 
 use crate::model::{CaptureError, View};
 

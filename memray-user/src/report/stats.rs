@@ -2,11 +2,7 @@
 
 use std::io::Write;
 
-use super::{
-    Color, Notices, ReportError, label,
-    style::Style,
-    view_title,
-};
+use super::{Color, Notices, ReportError, label, style::Style, view_title};
 use crate::{
     analysis::{
         AllocatorShare, Histogram, LocationFigures, ModuleFigures, Profile, Rank, Totals, allocator_shares,
@@ -32,7 +28,11 @@ pub struct StatsSettings {
 impl Default for StatsSettings {
     /// memray's: the whole recording, five rows.
     fn default() -> Self {
-        Self { view: View::All, largest: 5, color: Color::Never }
+        Self {
+            view: View::All,
+            largest: 5,
+            color: Color::Never,
+        }
     }
 }
 
@@ -92,7 +92,10 @@ pub fn write_stats(
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
     let statistics = Statistics::load(source, settings.view, settings.largest)?;
-    let mut report = Report { color: settings.color, output };
+    let mut report = Report {
+        color: settings.color,
+        output,
+    };
     report.totals(&statistics.totals)?;
     if statistics.totals.alloc_count == 0 {
         writeln!(report.output, "\nNo allocations were recorded.")?;
@@ -145,9 +148,12 @@ impl Report<'_> {
         writeln!(self.output, "\tmin: {}", size_text(statistics.totals.min_size))?;
         let bounds: Vec<String> = (1..=bins.len())
             .zip(bins)
-            .map(|(number, bin)| match number == bins.len() {
-                true => format!("<={}", size_text(bin.max_bytes)),
-                false => format!("< {}", size_text(bin.max_bytes.saturating_add(1))),
+            .map(|(number, bin)| {
+                if number == bins.len() {
+                    format!("<={}", size_text(bin.max_bytes))
+                } else {
+                    format!("< {}", size_text(bin.max_bytes.saturating_add(1)))
+                }
             })
             .collect();
         let bound_width = bounds.iter().map(String::len).max().unwrap_or(0);
@@ -158,7 +164,11 @@ impl Report<'_> {
         for (bound, bin) in bounds.iter().zip(bins) {
             let width = u128::from(bin.count) * u128::from(BAR_WIDTH);
             let width = usize::try_from(width.div_ceil(u128::from(largest))).unwrap_or(0);
-            let line = format!("\t{bound:<bound_width$}: {:>count_width$} {}", bin.count, "▇".repeat(width));
+            let line = format!(
+                "\t{bound:<bound_width$}: {:>count_width$} {}",
+                bin.count,
+                "▇".repeat(width)
+            );
             writeln!(self.output, "{}", line.trim_end())?;
         }
         writeln!(self.output, "\t{rule}")?;
@@ -168,27 +178,43 @@ impl Report<'_> {
 
     fn rankings(&mut self, statistics: &Statistics, settings: StatsSettings) -> Result<(), ReportError> {
         let largest = settings.largest;
-        let scope = match settings.view {
-            View::All => String::new(),
-            view => format!(", {}", view_title(view)),
+        let (of_view, scope) = match settings.view {
+            View::All => (String::new(), String::new()),
+            view => (
+                format!(" ({})", view_title(view)),
+                format!(", {}", view_title(view)),
+            ),
         };
         writeln!(self.output)?;
-        self.heading(&format!("📂 Allocator type distribution{}:", scope.replacen(", ", " of ", 1)))?;
+        self.heading(&format!("📂 Allocator type distribution{of_view}:"))?;
         for share in &statistics.allocators {
-            writeln!(self.output, "\t {}: {}", share.allocator.name().to_uppercase(), share.figures.count)?;
+            writeln!(
+                self.output,
+                "\t {}: {}",
+                share.allocator.name().to_uppercase(),
+                share.figures.count
+            )?;
         }
         if statistics.profile.is_empty() {
-            writeln!(self.output, "\nNo allocations in this view ({}).", view_title(settings.view))?;
+            writeln!(
+                self.output,
+                "\nNo allocations in this view ({}).",
+                view_title(settings.view)
+            )?;
             return Ok(());
         }
         writeln!(self.output)?;
-        self.heading(&format!("🥇 Top {largest} largest allocating locations (by size{scope}):"))?;
+        self.heading(&format!(
+            "🥇 Top {largest} largest allocating locations (by size{scope}):"
+        ))?;
         for row in &statistics.locations_by_size {
             let location = label::colon_location(statistics.profile.frame(row.frame));
             writeln!(self.output, "\t- {location} -> {}", size_text(row.figures.bytes))?;
         }
         writeln!(self.output)?;
-        self.heading(&format!("🥇 Top {largest} largest allocating locations (by number of allocations{scope}):"))?;
+        self.heading(&format!(
+            "🥇 Top {largest} largest allocating locations (by number of allocations{scope}):"
+        ))?;
         for row in &statistics.locations_by_count {
             let location = label::colon_location(statistics.profile.frame(row.frame));
             writeln!(self.output, "\t- {location} -> {}", row.figures.count)?;
@@ -197,14 +223,20 @@ impl Report<'_> {
         self.heading(&format!("🥇 Top {largest} allocating modules (by size{scope}):"))?;
         self.modules(&statistics.modules_by_size)?;
         writeln!(self.output)?;
-        self.heading(&format!("🥇 Top {largest} allocating modules (by number of allocations{scope}):"))?;
+        self.heading(&format!(
+            "🥇 Top {largest} allocating modules (by number of allocations{scope}):"
+        ))?;
         self.modules(&statistics.modules_by_count)
     }
 
     fn modules(&mut self, rows: &[ModuleFigures]) -> Result<(), ReportError> {
         for row in rows {
             let (module, size) = (printable(&row.module), size_text(row.figures.bytes));
-            writeln!(self.output, "\t- {module}: {size} total | {} allocations", row.figures.count)?;
+            writeln!(
+                self.output,
+                "\t- {module}: {size} total | {} allocations",
+                row.figures.count
+            )?;
         }
         Ok(())
     }

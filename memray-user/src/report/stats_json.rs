@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     ReportError, StatsSettings,
-    json::EscapedJson,
+    json::{EscapedJson, JsonPlace},
     label,
     stats::{Statistics, json_time},
 };
@@ -106,20 +106,24 @@ pub fn write_stats_json(
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
     let statistics = Statistics::load(source, settings.view, settings.largest)?;
-    serde_json::to_writer_pretty(EscapedJson::new(output), &document(&statistics))?;
+    serde_json::to_writer_pretty(EscapedJson::new(JsonPlace::File, output), &document(&statistics))?;
     writeln!(output)?;
     Ok(())
 }
 
 fn document(statistics: &Statistics) -> Document<'_> {
     let totals = &statistics.totals;
-    let location = |row: &LocationFigures| label::colon_location(statistics.profile.frame(row.frame));
+    let location = |row: &LocationFigures| label::exact_location(statistics.profile.frame(row.frame));
     let bins = statistics.histogram.bins.iter();
     Document {
         total_num_allocations: totals.alloc_count,
         total_bytes_allocated: totals.alloc_bytes,
         allocation_size_histogram: bins
-            .map(|bin| Bin { min_bytes: bin.min_bytes, max_bytes: bin.max_bytes, count: bin.count })
+            .map(|bin| Bin {
+                min_bytes: bin.min_bytes,
+                max_bytes: bin.max_bytes,
+                count: bin.count,
+            })
             .collect(),
         allocator_type_distribution: statistics
             .allocators
@@ -129,17 +133,26 @@ fn document(statistics: &Statistics) -> Document<'_> {
         top_allocations_by_size: statistics
             .locations_by_size
             .iter()
-            .map(|row| TopSize { location: location(row), size: row.figures.bytes })
+            .map(|row| TopSize {
+                location: location(row),
+                size: row.figures.bytes,
+            })
             .collect(),
         top_allocations_by_count: statistics
             .locations_by_count
             .iter()
-            .map(|row| TopCount { location: location(row), count: row.figures.count })
+            .map(|row| TopCount {
+                location: location(row),
+                count: row.figures.count,
+            })
             .collect(),
         top_modules_by_allocation_size: top_modules(&statistics.modules_by_size),
         top_modules_by_allocation_count: top_modules(&statistics.modules_by_count),
         metadata: metadata(statistics),
-        startup: Startup { num_allocations: totals.startup_count, total_bytes: totals.startup_bytes },
+        startup: Startup {
+            num_allocations: totals.startup_count,
+            total_bytes: totals.startup_bytes,
+        },
         losses: statistics
             .losses
             .iter()

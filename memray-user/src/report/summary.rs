@@ -3,17 +3,10 @@
 use std::io::Write;
 
 use comfy_table::{
-    CellAlignment, ColumnConstraint, ContentArrangement, Row, Table,
-    presets::UTF8_FULL_CONDENSED,
+    CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets::UTF8_FULL_CONDENSED,
 };
 
-use super::{
-    Color, Notices, ReportError,
-    escape::printable,
-    label::function_name,
-    style::Style,
-    view_title,
-};
+use super::{Color, Notices, ReportError, escape::printable, label::function_name, style::Style, view_title};
 use crate::{
     analysis::{Figures, Profile, SummaryRow, summary},
     model::{CaptureSource, View},
@@ -32,8 +25,13 @@ pub enum SortColumn {
 }
 
 impl SortColumn {
-    pub const ALL: [Self; 5] =
-        [Self::TotalMemory, Self::TotalPercent, Self::OwnMemory, Self::OwnPercent, Self::AllocationCount];
+    pub const ALL: [Self; 5] = [
+        Self::TotalMemory,
+        Self::TotalPercent,
+        Self::OwnMemory,
+        Self::OwnPercent,
+        Self::AllocationCount,
+    ];
 
     /// The column of a number from 1 to 5.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -91,7 +89,11 @@ pub fn write_summary(
     let notices = Notices::load(source)?;
     let profile = Profile::load(source, settings.view)?;
     if profile.is_empty() {
-        writeln!(output, "No allocations in this view ({}).", view_title(settings.view))?;
+        writeln!(
+            output,
+            "No allocations in this view ({}).",
+            view_title(settings.view)
+        )?;
         return notices.write(settings.color, output);
     }
     let mut rows = summary(&profile);
@@ -105,12 +107,19 @@ pub fn write_summary(
     let mut in_header = true;
     for line in table.lines() {
         in_header &= !line.starts_with('╞');
-        let line = if in_header { settings.color.paint(Style::Heading, &line) } else { line };
+        let line = if in_header {
+            settings.color.paint(Style::Heading, &line)
+        } else {
+            line
+        };
         writeln!(output, "{line}")?;
     }
     if shown < rows.len() {
         let more = count_text((rows.len() - shown) as u64);
-        writeln!(output, "{more} more functions are not shown; -r sets how many are.")?;
+        writeln!(
+            output,
+            "{more} more functions are not shown; -r sets how many are."
+        )?;
     }
     notices.write(settings.color, output)
 }
@@ -120,13 +129,18 @@ fn table(rows: &[SummaryRow], whole: Figures, settings: SummarySettings) -> Tabl
     table.load_style(UTF8_FULL_CONDENSED);
     match settings.width {
         // Narrower than the figures alone a table cannot be.
-        Some(width) => table.set_width(width.max(100)).set_content_arrangement(ContentArrangement::Dynamic),
+        Some(width) => table
+            .set_width(width.max(100))
+            .set_content_arrangement(ContentArrangement::Dynamic),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     let mut header = vec!["Location".to_owned()];
-    header.extend(SortColumn::ALL.map(|column| match column == settings.sort {
-        true => format!("<{}>", column.title()),
-        false => column.title().to_owned(),
+    header.extend(SortColumn::ALL.map(|column| {
+        if column == settings.sort {
+            format!("<{}>", column.title())
+        } else {
+            column.title().to_owned()
+        }
     }));
     table.set_header(header);
     for row in rows {

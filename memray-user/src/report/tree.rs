@@ -5,11 +5,7 @@
 
 use std::io::Write;
 
-use super::{
-    Color, Notices, ReportError, label,
-    style::Style,
-    view_title,
-};
+use super::{Color, Notices, ReportError, label, style::Style, view_title};
 use crate::{
     analysis::{Children, Figures, FrameFilter, FrameTree, Profile, Rank, Remainder},
     model::{CaptureSource, View},
@@ -45,14 +41,24 @@ pub fn write_tree(
     let notices = Notices::load(source)?;
     let profile = Profile::load(source, settings.view)?;
     if profile.is_empty() {
-        writeln!(output, "No allocations in this view ({}).", view_title(settings.view))?;
+        writeln!(
+            output,
+            "No allocations in this view ({}).",
+            view_title(settings.view)
+        )?;
         return notices.write(settings.color, output);
     }
     let mut tree = FrameTree::new(&profile, settings.filter);
     let remainder = tree.keep_largest(settings.biggest, Rank::Size);
     let children = tree.children(Rank::Size);
-    Printer { profile: &profile, tree: &tree, children: &children, color: settings.color, output }
-        .print(remainder)?;
+    Printer {
+        profile: &profile,
+        tree: &tree,
+        children: &children,
+        color: settings.color,
+        output,
+    }
+    .print(remainder)?;
     notices.write(settings.color, output)
 }
 
@@ -74,12 +80,19 @@ struct Pending {
 impl Printer<'_> {
     fn print(&mut self, remainder: Remainder) -> Result<(), ReportError> {
         let whole = self.profile.total;
+        // Stacks of which every frame is hidden.
+        let hidden = self.tree.nodes[0].own;
         writeln!(self.output, "▼ 📂 {} <ROOT>", self.amount(whole, whole))?;
         let mut pending = Vec::new();
-        self.push_children(&mut pending, 0, 1, remainder.locations > 0);
+        self.push_children(&mut pending, 0, 1, remainder.locations > 0 || !hidden.is_zero());
         // For each level, whether its line goes on below.
         let mut open: Vec<bool> = Vec::new();
-        while let Some(Pending { mut node, level, is_last }) = pending.pop() {
+        while let Some(Pending {
+            mut node,
+            level,
+            is_last,
+        }) = pending.pop()
+        {
             open.truncate(level - 1);
             let outer = indentation(&open);
             let branch = if is_last { "└── " } else { "├── " };
@@ -94,6 +107,17 @@ impl Printer<'_> {
             }
             self.push_children(&mut pending, node, level + 1, false);
         }
+        if !hidden.is_zero() {
+            let branch = if remainder.locations > 0 {
+                "├──"
+            } else {
+                "└──"
+            };
+            let text = self
+                .color
+                .paint(Style::Faint, "... allocations in hidden frames alone");
+            writeln!(self.output, "{branch} ❓ {} {text}", self.amount(hidden, whole))?;
+        }
         if remainder.locations > 0 {
             let locations = match remainder.locations {
                 1 => "1 location".to_owned(),
@@ -101,14 +125,22 @@ impl Printer<'_> {
             };
             let amount = self.amount(remainder.figures, whole);
             let text = format!("... allocations from {locations} below the configured threshold");
-            writeln!(self.output, "└── ❓ {amount} {}", self.color.paint(Style::Faint, &text))?;
+            writeln!(
+                self.output,
+                "└── ❓ {amount} {}",
+                self.color.paint(Style::Faint, &text)
+            )?;
         }
         Ok(())
     }
 
     fn push_children(&self, pending: &mut Vec<Pending>, node: u32, level: usize, more_follows: bool) {
         for (position, &child) in self.children.of(node).iter().rev().enumerate() {
-            pending.push(Pending { node: child, level, is_last: position == 0 && !more_follows });
+            pending.push(Pending {
+                node: child,
+                level,
+                is_last: position == 0 && !more_follows,
+            });
         }
     }
 
@@ -120,12 +152,22 @@ impl Printer<'_> {
     }
 
     fn row(&self, node: u32, whole: Figures, caller: &str, leaf: &str) -> String {
-        let icon = if self.children.of(node).is_empty() { leaf } else { caller };
+        let icon = if self.children.of(node).is_empty() {
+            leaf
+        } else {
+            caller
+        };
         let amount = self.amount(self.tree.nodes[node as usize].total, whole);
-        let Some(frame) = self.tree.nodes[node as usize].frame else { return String::new() };
+        let Some(frame) = self.tree.nodes[node as usize].frame else {
+            return String::new();
+        };
         let frame = self.profile.frame(frame);
         let (function, place) = (label::function(frame), label::place(frame));
-        let place = if place.is_empty() { place } else { format!("  {}", self.color.paint(Style::Faint, &place)) };
+        let place = if place.is_empty() {
+            place
+        } else {
+            format!("  {}", self.color.paint(Style::Faint, &place))
+        };
         format!("{icon} {amount} {function}{place}")
     }
 
@@ -137,5 +179,7 @@ impl Printer<'_> {
 }
 
 fn indentation(open: &[bool]) -> String {
-    open.iter().map(|&open| if open { "│   " } else { "    " }).collect()
+    open.iter()
+        .map(|&open| if open { "│   " } else { "    " })
+        .collect()
 }

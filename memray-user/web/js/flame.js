@@ -21,12 +21,13 @@ export function boxLabel(frames, strings, frame) {
   return { name, place: printable(file.slice(file.lastIndexOf("/") + 1).slice(0, 200)) + line };
 }
 
-/** Draws `view` (tree, focus, matches, hovered, selected, isInverted) into the canvas. */
+/** Draws `view` (tree, focus, matches, selected, isInverted) into the canvas, and an outline around one box. */
 export class FlameCanvas {
-  constructor(canvas, scroller, spacer, data) {
-    this.canvas = canvas;
-    this.scroller = scroller;
-    this.spacer = spacer;
+  constructor(parts, data) {
+    this.canvas = parts.canvas;
+    this.scroller = parts.scroller;
+    this.spacer = parts.spacer;
+    this.outline = parts.outline;
     this.data = data;
     this.labels = new Array(data.frames.line.length);
     this.colors = new Array(data.frames.line.length);
@@ -38,6 +39,7 @@ export class FlameCanvas {
     this.view = view;
     this.width = this.scroller.clientWidth;
     this.boxes = layoutTree(view.tree, view.focus, this.width, MIN_BOX);
+    this.showOutline(-1);
     this.spacer.style.height = `${this.boxes.rows * ROW_HEIGHT + 1}px`;
   }
 
@@ -61,6 +63,18 @@ export class FlameCanvas {
   topOf(row) {
     const place = this.view.isInverted ? this.boxes.rows - 1 - row : row;
     return place * ROW_HEIGHT - this.scroller.scrollTop;
+  }
+
+  /** Outlines a box, or none for -1. An element of its own: the canvas is not drawn again for each move. */
+  showOutline(box) {
+    this.outline.hidden = box < 0;
+    if (box >= 0) {
+      const row = this.boxes.rowStart.findIndex((start, index) => start <= box && box < this.boxes.rowStart[index + 1]);
+      this.outline.style.left = `${this.boxes.x[box]}px`;
+      this.outline.style.top = `${this.topOf(row) + this.scroller.scrollTop}px`;
+      this.outline.style.width = `${Math.max(this.boxes.w[box], 2)}px`;
+      this.outline.style.height = `${ROW_HEIGHT - 1}px`;
+    }
   }
 
   draw() {
@@ -91,16 +105,16 @@ export class FlameCanvas {
     const x = this.boxes.x[box];
     const width = this.boxes.w[box];
     const top = this.topOf(row);
-    const { tree, matches, hovered, selected } = this.view;
+    const { tree, matches, selected } = this.view;
     const isMatch = matches !== null && node !== 0 && matches[tree.frame[node]] === 1;
     context.globalAlpha = (matches !== null && !isMatch) || row < this.boxes.focusRow ? 0.45 : 1;
     context.fillStyle = isMatch ? (this.isDark ? "#b4579d" : "#f08ad2") : this.fill(node);
     const gap = width > 3 ? 1 : 0;
     context.fillRect(x, top, width - gap, ROW_HEIGHT - 1);
-    if (node === selected || node === hovered) {
+    if (node === selected) {
       context.globalAlpha = 1;
       context.strokeStyle = this.isDark ? "#fff" : "#000";
-      context.lineWidth = node === selected ? 2 : 1;
+      context.lineWidth = 2;
       context.strokeRect(x + 1, top + 1, Math.max(width - gap - 2, 1), ROW_HEIGHT - 3);
     }
     if (width >= MIN_TEXT) {

@@ -2,7 +2,7 @@
 
 import { countText, percentText, sizeShort } from "./units.js";
 import { byId, element, oncePerFrame, readData } from "./dom.js";
-import { FLAGS, foldTree, matchFrames, matchedTotals, pathTo } from "./tree.js";
+import { FLAGS, childrenOf, foldTree, matchFrames, matchedTotals, pathTo } from "./tree.js";
 import { boxOf } from "./layout.js";
 import { FlameCanvas, boxLabel, describeNode } from "./flame.js";
 import { isDark, setUpPage } from "./page.js";
@@ -13,8 +13,9 @@ const TOOLTIP_LETTERS = 400;
 class FlamegraphPage {
   constructor() {
     this.data = readData();
-    this.flame = new FlameCanvas(byId("flame"), byId("scroller"), byId("spacer"), this.data);
-    this.view = { tree: null, focus: 0, matches: null, hovered: -1, selected: -1, isInverted: false };
+    const [canvas, scroller, spacer, outline] = ["flame", "scroller", "spacer", "outline"].map(byId);
+    this.flame = new FlameCanvas({ canvas, scroller, spacer, outline }, this.data);
+    this.view = { tree: null, focus: 0, matches: null, selected: -1, isInverted: false };
     this.redraw = oncePerFrame(() => this.flame.draw());
     this.relayout = oncePerFrame(() => this.layout());
     setUpPage(this.data.meta, "memray flame graph", () => this.changeTheme());
@@ -35,18 +36,24 @@ class FlamegraphPage {
     scroller.addEventListener("pointerleave", () => this.leave());
     scroller.addEventListener("click", (event) => this.click(event));
     scroller.addEventListener("keydown", (event) => this.key(event));
-    scroller.addEventListener("focus", () => this.select(this.view.selected < 0 ? this.view.focus : this.view.selected));
+    scroller.addEventListener("focus", () => {
+      if (scroller.matches(":focus-visible")) {
+        this.select(this.view.selected < 0 ? this.view.focus : this.view.selected);
+      }
+    });
     document.addEventListener("keydown", (event) => this.globalKey(event));
     new ResizeObserver(this.relayout).observe(scroller);
   }
 
   /** The tree anew, after a change of what is hidden. The zoomed frame stays if it is still there. */
   fold() {
-    const path = this.view.tree === null ? [] : pathTo(this.view.tree, this.view.focus).slice(1).map((node) => this.view.tree.frame[node]);
+    const before = this.view.tree;
+    const path = before === null ? [] : pathTo(before, this.view.focus).slice(1).map((node) => before.frame[node]);
     const hidden =
       (byId("hide-irrelevant").checked ? FLAGS.irrelevant : 0) | (byId("hide-imports").checked ? FLAGS.importSystem : 0);
     const tree = foldTree(this.data.nodes, this.data.frames.flags, hidden);
-    this.view = { ...this.view, tree, focus: findPath(tree, path, (frame) => (this.data.frames.flags[frame] & hidden) !== 0), hovered: -1, selected: -1 };
+    const isHidden = (frame) => (this.data.frames.flags[frame] & hidden) !== 0;
+    this.view = { ...this.view, tree, focus: findPath(tree, path, isHidden), selected: -1 };
     byId("empty").hidden = tree.total[0] > 0 || tree.count[0] > 0;
     byId("graph").hidden = !byId("empty").hidden;
     this.layout();
@@ -72,11 +79,9 @@ class FlamegraphPage {
 
   zoom(node) {
     this.view.focus = node;
-    this.view.hovered = -1;
     this.layout();
     this.flame.reveal(this.flame.boxes.focusRow);
     this.showMatches();
-    byId("reset").disabled = node === 0;
   }
 
   search() {
@@ -91,7 +96,8 @@ class FlamegraphPage {
     if (matches !== null) {
       const { bytes, nodes } = matchedTotals(tree, matches, focus);
       const scope = focus === 0 ? "" : " of the zoomed frame";
-      text = nodes === 0 ? "no match" : `${sizeShort(bytes)} (${percentText(bytes, tree.total[focus])} %${scope}) in ${countText(nodes)} frames`;
+      const share = `${percentText(bytes, tree.total[focus])} %${scope}`;
+      text = nodes === 0 ? "no match" : `${sizeShort(bytes)} (${share}) in ${countText(nodes)} frames`;
     }
     byId("matched").textContent = text;
   }
@@ -99,6 +105,7 @@ class FlamegraphPage {
   /** The way to the zoomed frame, its middle left out if it is long. */
   showPath() {
     const path = pathTo(this.view.tree, this.view.focus);
+    byId("reset").disabled = path.length === 1;
     const shown = path.length <= 2 * PATH_ENDS ? path : [...path.slice(0, PATH_ENDS), null, ...path.slice(-PATH_ENDS)];
     byId("path").replaceChildren(...shown.map((node) => this.pathItem(node, path.length - 2 * PATH_ENDS)));
   }
@@ -122,18 +129,13 @@ class FlamegraphPage {
 
   hover(event) {
     const box = this.flame.boxAtPoint(event.clientX, event.clientY);
-    const node = box < 0 ? -1 : this.flame.boxes.node[box];
-    if (node !== this.view.hovered) {
-      this.view.hovered = node;
-      this.redraw();
-    }
-    this.showTooltip(node, event.clientX, event.clientY);
+    this.flame.showOutline(box);
+    this.showTooltip(box < 0 ? -1 : this.flame.boxes.node[box], event.clientX, event.clientY);
   }
 
   leave() {
-    this.view.hovered = -1;
+    this.flame.showOutline(-1);
     byId("tooltip").hidden = true;
-    this.redraw();
   }
 
   describe(node) {
@@ -180,11 +182,11 @@ class FlamegraphPage {
   key(event) {
     const { tree, selected, focus } = this.view;
     const node = selected < 0 ? focus : selected;
-    const siblings = Array.from(tree.children.subarray(tree.childStart[tree.parent[node]], tree.childStart[tree.parent[node] + 1]));
+    const siblings = childrenOf(tree, tree.parent[node]);
     const place = siblings.indexOf(node);
     const [inwards, outwards] = this.view.isInverted ? ["ArrowUp", "ArrowDown"] : ["ArrowDown", "ArrowUp"];
     const next = {
-      [inwards]: tree.children[tree.childStart[node]],
+      [inwards]: childrenOf(tree, node)[0],
       [outwards]: tree.parent[node],
       ArrowRight: siblings[place + 1],
       ArrowLeft: siblings[place - 1],
@@ -192,8 +194,7 @@ class FlamegraphPage {
     if (event.key === "Enter") {
       this.zoom(node);
     } else if (event.key in next) {
-      const isChild = event.key !== inwards || tree.childStart[node] < tree.childStart[node + 1];
-      if (next[event.key] !== undefined && isChild) {
+      if (next[event.key] !== undefined) {
         this.select(next[event.key]);
       }
     } else {
@@ -224,8 +225,7 @@ function findPath(tree, path, isHidden) {
     if (isHidden(frame)) {
       continue;
     }
-    const children = tree.children.subarray(tree.childStart[node], tree.childStart[node + 1]);
-    const next = children.find((child) => tree.frame[child] === frame);
+    const next = childrenOf(tree, node).find((child) => tree.frame[child] === frame);
     if (next === undefined) {
       break;
     }

@@ -55,7 +55,7 @@ class TablePage {
   buildHeader() {
     for (const column of this.columns) {
       const button = element("button", { type: "button" }, column.name);
-      column.header = element("th", { scope: "col", className: column.isNumber ? "number" : "" }, button);
+      column.header = element("th", { scope: "col", className: column.isNumber ? "number" : column.name.toLowerCase() }, button);
       button.addEventListener("click", () => this.sortBy(column));
       byId("header").append(column.header);
     }
@@ -101,7 +101,7 @@ class TablePage {
     const cells = this.columns.map((column) => {
       const cell = element("td", { className: column.isNumber ? "number" : "" }, column.cell(row));
       if (column.isBar) {
-        cell.className += " bar";
+        cell.className += " share";
         cell.style.setProperty("--share", `${this.total > 0 ? (100 * this.data.rows.bytes[row]) / this.total : 0}%`);
       }
       if (column.isLocation) {

@@ -23,10 +23,10 @@ export function niceTicks(highest, limit) {
 }
 
 /**
- * An SVG path of steps: a value holds until the next point. Points that fall into one pixel column are joined, the
- * highest wins. Points without a value are passed over.
+ * An SVG path of steps: at each point up to the highest value since the point before, then to the value that holds
+ * until the next. Points in one pixel column are joined, the highest wins. Points without a value are passed over.
  */
-export function stepPath(times, values, xOf, yOf, endX) {
+export function stepPath(times, highs, values, xOf, yOf, endX) {
   const columns = [];
   for (let index = 0; index < times.length; index++) {
     if (values[index] === null) {
@@ -35,10 +35,10 @@ export function stepPath(times, values, xOf, yOf, endX) {
     const column = Math.floor(xOf(times[index]));
     const last = columns[columns.length - 1];
     if (last !== undefined && last.column === column) {
-      last.highest = Math.max(last.highest, values[index]);
+      last.highest = Math.max(last.highest, highs[index]);
       last.final = values[index];
     } else {
-      columns.push({ column, highest: values[index], final: values[index] });
+      columns.push({ column, highest: highs[index], final: values[index] });
     }
   }
   let path = "";
@@ -87,13 +87,14 @@ export function drawTimeline(svg, data) {
     parts.push(svgElement("text", { class: "tick", x: xOf(tick), y: height - 5, "text-anchor": "middle" }, label));
   }
   const endX = xOf(end);
-  const live = stepPath(data.time_ms, data.max_bytes, xOf, yOf, endX);
+  const live = stepPath(data.time_ms, data.max_bytes, data.live_bytes, xOf, yOf, endX);
   if (live !== "") {
     const base = yOf(0).toFixed(1);
     parts.push(svgElement("path", { class: "area", d: `${live}V${base}H${Math.floor(xOf(data.time_ms[0]))}Z` }));
     parts.push(svgElement("path", { class: "live", d: live }));
   }
-  parts.push(svgElement("path", { class: "rss", d: stepPath(data.time_ms, data.rss_bytes, xOf, yOf, endX) }));
+  const resident = stepPath(data.time_ms, data.rss_bytes, data.rss_bytes, xOf, yOf, endX);
+  parts.push(svgElement("path", { class: "rss", d: resident }));
   if (data.peak_ms !== null) {
     const x = xOf(data.peak_ms);
     const anchor = x > width - 120 ? "end" : "start";

@@ -74,6 +74,11 @@ function childLists(parent, total) {
   return { childStart, children };
 }
 
+/** The children of a node, largest first. */
+export function childrenOf(tree, node) {
+  return tree.children.subarray(tree.childStart[node], tree.childStart[node + 1]);
+}
+
 /** The nodes from the root to `node`, both included. */
 export function pathTo(tree, node) {
   const path = [node];

@@ -66,7 +66,12 @@ pub fn write_flamegraph(
     // Frames of other views are in the capture too; the page gets those that it shows.
     let mut place_of: Vec<Option<u32>> = vec![None; profile.frames.len()];
     let mut frames = Frames::default();
-    let mut nodes = Nodes { parent: vec![], frame: vec![], bytes: vec![], count: vec![] };
+    let mut nodes = Nodes {
+        parent: vec![],
+        frame: vec![],
+        bytes: vec![],
+        count: vec![],
+    };
     let mut used = 0;
     for node in &tree.nodes {
         let place = node.frame.map_or(0, |index| {
@@ -85,8 +90,19 @@ pub fn write_flamegraph(
         nodes.bytes.push(node.own.bytes);
         nodes.count.push(node.own.count);
     }
-    let payload = Payload { meta: Meta::load(source, &profile)?, strings: strings.into_texts(), frames, nodes };
-    write_page("memray flame graph", include_str!("../../../web/flamegraph.html"), &MODULES, &payload, output)
+    let payload = Payload {
+        meta: Meta::load(source, &profile)?,
+        strings: strings.into_texts(),
+        frames,
+        nodes,
+    };
+    write_page(
+        "memray flame graph",
+        include_str!("../../../web/flamegraph.html"),
+        &MODULES,
+        &payload,
+        output,
+    )
 }
 
 const MODULES: [&str; 9] = [

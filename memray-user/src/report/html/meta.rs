@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    analysis::{Profile, Totals, TimelinePoint, timeline},
+    analysis::{Profile, TimelinePoint, Totals, timeline},
     model::{CaptureMetadata, CaptureSource, ThreadRow},
     report::{Notices, ReportError, view_title},
 };
@@ -64,7 +64,10 @@ impl Timeline {
         let highest = points.iter().max_by_key(|point| point.max_bytes);
         let (peak_ms, peak_bytes) = match totals.peak_ts {
             Some(peak_ts) => (Some(peak_ts / 1_000_000), totals.peak_bytes),
-            None => (highest.map(|point| point.ts / 1_000_000), highest.map_or(0, |point| point.max_bytes)),
+            None => (
+                highest.map(|point| point.ts / 1_000_000),
+                highest.map_or(0, |point| point.max_bytes),
+            ),
         };
         Self {
             time_ms: points.iter().map(|point| point.ts / 1_000_000).collect(),
@@ -78,8 +81,18 @@ impl Timeline {
 }
 
 fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<Fact> {
-    let number = |name, kind, number| Fact { name, kind, number: Some(number), text: None };
-    let text = |name, text: &str| Fact { name, kind: "text", number: None, text: Some(text.to_owned()) };
+    let number = |name, kind, number| Fact {
+        name,
+        kind,
+        number: Some(number),
+        text: None,
+    };
+    let text = |name, text: &str| Fact {
+        name,
+        kind: "text",
+        number: None,
+        text: Some(text.to_owned()),
+    };
     let mut facts = vec![
         text("Command", &metadata.command_line),
         number("Start (UTC)", "time", metadata.started_at_ms),
@@ -92,7 +105,11 @@ fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<
         number("Allocations in this view", "count", profile.total.count),
     ];
     if totals.startup_count > 0 {
-        facts.push(number("Left out before the program's own code", "count", totals.startup_count));
+        facts.push(number(
+            "Left out before the program's own code",
+            "count",
+            totals.startup_count,
+        ));
     }
     if let Some(process) = metadata.processes.first() {
         facts.push(text("Process", &process.pid.to_string()));

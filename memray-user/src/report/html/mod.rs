@@ -11,14 +11,16 @@ mod sha256;
 mod strings;
 mod table;
 
-pub use flamegraph::{FlamegraphSettings, write_flamegraph};
-pub use table::{TableSettings, Threads, write_table};
-
 use std::io::Write;
 
+pub use flamegraph::{FlamegraphSettings, write_flamegraph};
 use serde::Serialize;
+pub use table::{TableSettings, Threads, write_table};
 
-use super::{ReportError, json::EscapedJson};
+use super::{
+    ReportError,
+    json::{EscapedJson, JsonPlace},
+};
 
 const STYLE: &str = include_str!("../../../web/style.css");
 
@@ -31,7 +33,7 @@ fn write_page(
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
     let script = script::bundle(modules);
-    let hash = sha256::base64(&sha256::digest(script.as_bytes()));
+    let hash = sha256_base64(&script);
     write!(
         output,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -41,7 +43,12 @@ fn write_page(
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n{body}\n\
          <script type=\"application/json\" id=\"data\">"
     )?;
-    serde_json::to_writer(EscapedJson::new(output), data)?;
+    serde_json::to_writer(EscapedJson::new(JsonPlace::Page, output), data)?;
     write!(output, "</script>\n<script>{script}</script>\n</body>\n</html>\n")?;
     Ok(())
+}
+
+/// The name of a script in the policy.
+pub(super) fn sha256_base64(script: &str) -> String {
+    sha256::base64(&sha256::digest(script.as_bytes()))
 }

@@ -36,7 +36,10 @@ mod tests {
 
     #[test]
     fn module_words_go_and_the_rest_stays() {
-        let modules = ["import { b } from \"./b.js\";\nexport function a() {\n  return \"import x\";\n}\n", "const c = 1;"];
+        let modules = [
+            "import { b } from \"./b.js\";\nexport function a() {\n  return \"import x\";\n}\n",
+            "const c = 1;",
+        ];
         assert_eq!(
             bundle(&modules),
             "\n(() => {\n\"use strict\";\nfunction a() {\n  return \"import x\";\n}\nconst c = 1;\n})();\n"
@@ -45,7 +48,9 @@ mod tests {
 
     #[test]
     fn scripts_cannot_end_their_element() {
-        for module in [UNITS, DOM, TREE, LAYOUT, COLOR, TIMELINE, PAGE, FLAME, FLAMEGRAPH, ROWS, TABLE] {
+        for module in [
+            UNITS, DOM, TREE, LAYOUT, COLOR, TIMELINE, PAGE, FLAME, FLAMEGRAPH, ROWS, TABLE,
+        ] {
             assert!(!module.contains("</script") && !module.contains("<!--"));
             assert!(!module.contains("innerHTML") && !module.contains("export default"));
         }

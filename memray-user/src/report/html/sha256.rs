@@ -32,12 +32,17 @@ pub(super) fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for position in 0..4 {
             let digit = ALPHABET[(bits >> (18 - 6 * position) & 63) as usize];
-            text.push(if position <= group.len() { char::from(digit) } else { '=' });
+            text.push(if position <= group.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
         }
     }
     text
 }
 
+#[expect(clippy::many_single_char_names, reason = "the standard's names")]
 fn compress(state: &mut [u32; 8], block: &[u8]) {
     let mut words = [0_u32; 64];
     for (word, bytes) in words.iter_mut().zip(block.chunks_exact(4)) {
@@ -52,12 +57,15 @@ fn compress(state: &mut [u32; 8], block: &[u8]) {
             .wrapping_add(words[position - 7])
             .wrapping_add(small_1);
     }
-    // The letters are those of the standard.
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
     for (word, constant) in words.into_iter().zip(CONSTANTS) {
         let big_1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
         let choice = e & f ^ !e & g;
-        let first = h.wrapping_add(big_1).wrapping_add(choice).wrapping_add(constant).wrapping_add(word);
+        let first = h
+            .wrapping_add(big_1)
+            .wrapping_add(choice)
+            .wrapping_add(constant)
+            .wrapping_add(word);
         let big_0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
         let majority = a & b ^ a & c ^ b & c;
         (h, g, f, e) = (g, f, e, d.wrapping_add(first));
@@ -105,7 +113,13 @@ mod tests {
 
     #[test]
     fn base64_pads() {
-        for (bytes, expect) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, expect) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), expect);
         }
     }

@@ -58,8 +58,11 @@ pub fn write_table(
 ) -> Result<(), ReportError> {
     let metadata = source.metadata()?;
     let profile = Profile::load(source, settings.view)?;
-    let titles: BTreeMap<ThreadId, String> =
-        metadata.threads.iter().map(|thread| (thread.thread_id, thread_title(thread))).collect();
+    let titles: BTreeMap<ThreadId, String> = metadata
+        .threads
+        .iter()
+        .map(|thread| (thread.thread_id, thread_title(thread)))
+        .collect();
     let mut strings = StringTable::default();
     let mut rows = Rows::default();
     if settings.threads == Threads::Split {
@@ -77,12 +80,28 @@ pub fn write_table(
         rows.file.push(strings.index(&frame.file));
         rows.line.push(frame.line);
     }
-    let payload = Payload { meta: Meta::load(source, &profile)?, strings: strings.into_texts(), rows };
-    write_page("memray table", include_str!("../../../web/table.html"), &MODULES, &payload, output)
+    let payload = Payload {
+        meta: Meta::load(source, &profile)?,
+        strings: strings.into_texts(),
+        rows,
+    };
+    write_page(
+        "memray table",
+        include_str!("../../../web/table.html"),
+        &MODULES,
+        &payload,
+        output,
+    )
 }
 
-const MODULES: [&str; 6] =
-    [script::UNITS, script::DOM, script::TIMELINE, script::PAGE, script::ROWS, script::TABLE];
+const MODULES: [&str; 6] = [
+    script::UNITS,
+    script::DOM,
+    script::TIMELINE,
+    script::PAGE,
+    script::ROWS,
+    script::TABLE,
+];
 
 type RowKey = (ThreadId, Allocator, u32);
 
@@ -95,9 +114,14 @@ fn aggregate(profile: &Profile, threads: Threads) -> Vec<(RowKey, Figures)> {
             Threads::Split => site.thread_id,
         };
         let frame = profile.stacks[site.stack as usize].frame;
-        sums.entry((thread_id, site.allocator, frame)).or_default().add(site.figures);
+        sums.entry((thread_id, site.allocator, frame))
+            .or_default()
+            .add(site.figures);
     }
-    let mut rows: Vec<(RowKey, Figures)> = sums.into_iter().filter(|(_, figures)| !figures.is_zero()).collect();
+    let mut rows: Vec<(RowKey, Figures)> = sums
+        .into_iter()
+        .filter(|(_, figures)| !figures.is_zero())
+        .collect();
     rows.sort_by_key(|(_, figures)| std::cmp::Reverse((figures.bytes, figures.count)));
     rows
 }
