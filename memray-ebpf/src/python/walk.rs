@@ -25,6 +25,8 @@ use crate::{
 /// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
 const THREAD_STATE_BYTES: usize = 256;
 const FIELD_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
+/// Where the local variables of a frame begin: 360 bytes into the heap objects of 3.8.
+const LOCALS_MASK: u32 = 511;
 const THREAD_STATE_MASK: u32 = THREAD_STATE_BYTES as u32 - 1;
 
 /// The state of one walk, with the window of memory that it looks through. Zero is a valid value.
@@ -199,9 +201,10 @@ impl Walk {
     pub fn first_local_step<M: RemoteMemory>(&mut self, memory: &M, offsets: &FrameOffsets) -> Option<u64> {
         let frame = self.frame;
         // `fill` of a heap frame reads the header alone; the first local lies behind it.
-        let length = ((offsets.localsplus & FIELD_MASK) + 8) as usize;
+        let localsplus = (offsets.localsplus & LOCALS_MASK) as usize;
+        let length = localsplus + 8;
         let window = &raw mut self.window;
-        // SAFETY: `length` is below 136 and the window is larger.
+        // SAFETY: `length` is at most 520 and the window is larger.
         let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length) };
         if self.is_over() || memory.read_into(frame, bytes).is_err() {
             self.frame = 0;
@@ -209,7 +212,7 @@ impl Walk {
         }
         let owner = self.field(0, offsets.owner) as u8;
         let is_python = offsets.owner == FrameOffsets::NONE || owner < FrameOffsets::FIRST_SHIM_OWNER;
-        let local = self.field(0, offsets.localsplus) & !7;
+        let local = self.window_u64(localsplus) & !7;
         self.frame = self.field(0, offsets.previous);
         self.visited += 1;
         if is_python { Some(local) } else { None }

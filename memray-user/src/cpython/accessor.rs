@@ -160,7 +160,7 @@ impl<M: RemoteMemory> Follower<'_, M> {
             match instruction.flow_control() {
                 FlowControl::Next => self.execute(&instruction, &mut registers),
                 FlowControl::ConditionalBranch => {
-                    branches.push((instruction.near_branch_target(), registers))
+                    branches.push((instruction.near_branch_target(), registers));
                 }
                 FlowControl::UnconditionalBranch => match self.key_argument(&registers) {
                     // A tail call: inside of the function the argument would not be ready.
@@ -227,13 +227,11 @@ impl<M: RemoteMemory> Follower<'_, M> {
         let target = instruction.op0_register();
         let value = match instruction.mnemonic() {
             Mnemonic::Mov if target != Register::None => self.moved(instruction, registers),
-            Mnemonic::Lea => self.address(instruction, registers),
-            Mnemonic::Add if instruction.op0_kind() == OpKind::Register => {
-                match self.immediate(instruction) {
-                    Some(delta) if target.is_gpr64() => registers.get(target).plus(delta),
-                    _ => Value::Unknown,
-                }
-            }
+            Mnemonic::Lea => address_of(instruction, registers),
+            Mnemonic::Add if instruction.op0_kind() == OpKind::Register => match immediate(instruction) {
+                Some(delta) if target.is_gpr64() => registers.get(target).plus(delta),
+                _ => Value::Unknown,
+            },
             _ => {
                 let used = self.information.info(instruction);
                 for register in used.used_registers() {
@@ -250,29 +248,16 @@ impl<M: RemoteMemory> Follower<'_, M> {
         registers.set(target, value);
     }
 
-    fn immediate(&self, instruction: &Instruction) -> Option<u64> {
-        matches!(
-            instruction.op1_kind(),
-            OpKind::Immediate8
-                | OpKind::Immediate8to32
-                | OpKind::Immediate8to64
-                | OpKind::Immediate32
-                | OpKind::Immediate32to64
-                | OpKind::Immediate64
-        )
-        .then(|| instruction.immediate(1))
-    }
-
     /// The value of `mov` into a register.
     fn moved(&self, instruction: &Instruction, registers: &Registers) -> Value {
         let target = instruction.op0_register();
         match instruction.op1_kind() {
             OpKind::Register if target.is_gpr64() => registers.get(instruction.op1_register()),
             OpKind::Memory if instruction.memory_segment() == Register::FS => {
-                self.from_thread(instruction, registers)
+                thread_local(instruction, registers)
             }
             OpKind::Memory if instruction.memory_segment() == Register::GS => Value::Unknown,
-            OpKind::Memory => match (self.address(instruction, registers), instruction.code()) {
+            OpKind::Memory => match (address_of(instruction, registers), instruction.code()) {
                 (Value::Constant(address), Code::Mov_r64_rm64) => self
                     .memory
                     .read_u64(address)
@@ -281,49 +266,60 @@ impl<M: RemoteMemory> Follower<'_, M> {
                 (Value::Pointer(variable), Code::Mov_r64_rm64) => Value::Content(variable),
                 _ => Value::Unknown,
             },
-            _ => self
-                .immediate(instruction)
-                .map_or(Value::Unknown, Value::Constant),
+            _ => immediate(instruction).map_or(Value::Unknown, Value::Constant),
         }
     }
+}
 
-    /// A load relative to `fs`: of a variable, or at 0 of the pointer to `fs` itself.
-    fn from_thread(&self, instruction: &Instruction, registers: &Registers) -> Value {
-        if instruction.code() != Code::Mov_r64_rm64 || instruction.memory_index() != Register::None {
-            return Value::Unknown;
-        }
-        let displacement = instruction.memory_displacement64();
-        let offset = match (
-            instruction.memory_base(),
-            registers.get(instruction.memory_base()),
-        ) {
-            (Register::None, _) => displacement,
-            (_, Value::Constant(base)) => base.wrapping_add(displacement),
-            _ => return Value::Unknown,
-        };
-        let variable = TlsVariable {
-            mode: TlsVariable::STATIC,
-            reserved: 0,
-            module_id: 0,
-            offset: offset.cast_signed(),
-        };
-        if offset == 0 {
-            Value::Pointer(variable)
-        } else {
-            Value::Content(variable)
-        }
+fn immediate(instruction: &Instruction) -> Option<u64> {
+    matches!(
+        instruction.op1_kind(),
+        OpKind::Immediate8
+            | OpKind::Immediate8to32
+            | OpKind::Immediate8to64
+            | OpKind::Immediate32
+            | OpKind::Immediate32to64
+            | OpKind::Immediate64
+    )
+    .then(|| instruction.immediate(1))
+}
+
+/// A load relative to `fs`: of a variable, or at 0 of the pointer to `fs` itself.
+fn thread_local(instruction: &Instruction, registers: &Registers) -> Value {
+    if instruction.code() != Code::Mov_r64_rm64 || instruction.memory_index() != Register::None {
+        return Value::Unknown;
     }
+    let displacement = instruction.memory_displacement64();
+    let offset = match (
+        instruction.memory_base(),
+        registers.get(instruction.memory_base()),
+    ) {
+        (Register::None, _) => displacement,
+        (_, Value::Constant(base)) => base.wrapping_add(displacement),
+        _ => return Value::Unknown,
+    };
+    let variable = TlsVariable {
+        mode: TlsVariable::STATIC,
+        reserved: 0,
+        module_id: 0,
+        offset: offset.cast_signed(),
+    };
+    if offset == 0 {
+        Value::Pointer(variable)
+    } else {
+        Value::Content(variable)
+    }
+}
 
-    /// The address of the memory operand.
-    fn address(&self, instruction: &Instruction, registers: &Registers) -> Value {
-        if instruction.memory_index() != Register::None {
-            return Value::Unknown;
-        }
-        let displacement = instruction.memory_displacement64();
-        match instruction.memory_base() {
-            // iced resolves addresses relative to the instruction.
-            Register::None | Register::RIP => Value::Constant(displacement),
-            base => registers.get(base).plus(displacement),
-        }
+/// The address of the memory operand.
+fn address_of(instruction: &Instruction, registers: &Registers) -> Value {
+    if instruction.memory_index() != Register::None {
+        return Value::Unknown;
+    }
+    let displacement = instruction.memory_displacement64();
+    match instruction.memory_base() {
+        // iced resolves addresses relative to the instruction.
+        Register::None | Register::RIP => Value::Constant(displacement),
+        base => registers.get(base).plus(displacement),
     }
 }

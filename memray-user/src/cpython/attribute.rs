@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Attributes of one instance that are looked at. A class shares at most 30 keys (`SHARED_KEYS_MAX_SIZE`,
-/// Include/internal/pycore_dict.h); a dictionary of one instance can have any number.
+/// `Include/internal/pycore_dict.h`); a dictionary of one instance can have any number.
 const MAX_ENTRIES: usize = 4096;
 
 /// Larger than any instance of an ordinary class before its attributes.
@@ -132,7 +132,7 @@ impl<M: RemoteMemory> Reader<'_, M> {
 }
 
 /// A `PyDictKeysObject`: a head, a hash table of indices, and the entries in the order of insertion
-/// (Objects/dict-common.h up to 3.10, Include/internal/pycore_dict.h later).
+/// (`Objects/dict-common.h` up to 3.10, `Include/internal/pycore_dict.h` later).
 struct Keys {
     entries: Vec<u8>,
     entry_bytes: usize,

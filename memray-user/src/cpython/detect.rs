@@ -114,9 +114,11 @@ impl Interpreter {
 pub fn detect(process: &Process, objects: &[MappedObject]) -> Result<Option<Interpreter>, DetectError> {
     let executable = process.main_executable()?;
     let is_executable =
-        |object: &&MappedObject| (object.device, object.inode) == (executable.device, executable.inode);
-    let libraries = objects.iter().filter(|object| !is_executable(object));
-    for object in objects.iter().filter(is_executable).chain(libraries) {
+        |object: &MappedObject| (object.device, object.inode) == (executable.device, executable.inode);
+    let mut candidates: Vec<_> = objects.iter().collect();
+    // Among libraries the likely ones first: the symbols of all others need not be read then.
+    candidates.sort_by_key(|object| (!is_executable(object), !is_named(object, b"libpython")));
+    for object in candidates {
         let file = open(object)?;
         if let Some(runtime) = file.symbol("_PyRuntime") {
             let start = runtime.svma.wrapping_add(object.bias);
@@ -133,6 +135,12 @@ pub fn detect(process: &Process, objects: &[MappedObject]) -> Result<Option<Inte
         }
     }
     Ok(None)
+}
+
+/// Whether the name of the file begins so.
+fn is_named(object: &MappedObject, prefix: &[u8]) -> bool {
+    let name = object.path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(prefix)
 }
 
 fn open(object: &MappedObject) -> Result<ElfFile, DetectError> {
@@ -185,7 +193,8 @@ impl Candidate<'_> {
             runtime_avma: self.runtime.start,
             config: TargetConfig {
                 has_python: 1,
-                reserved: 0,
+                life: 0,
+                code_epoch: 0,
                 thread_state,
                 frame: offsets.frame,
                 code: offsets.code,
@@ -287,16 +296,11 @@ impl Candidate<'_> {
 
 /// The layout that the C library of the process states.
 fn pthread_layout(objects: &[MappedObject]) -> Option<glibc::PthreadLayout> {
-    let is_c_library = |object: &&MappedObject| {
-        let name = object.path.file_name().unwrap_or_default().as_encoded_bytes();
-        // `libc-2.31.so` and `libpthread-2.31.so` before 2.34.
-        [b"libc.".as_slice(), b"libc-", b"libpthread"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-    };
+    // `libc-2.31.so` and `libpthread-2.31.so` before 2.34.
+    let names = [b"libc.".as_slice(), b"libc-", b"libpthread"];
     objects
         .iter()
-        .filter(is_c_library)
+        .filter(|object| names.iter().any(|name| is_named(object, name)))
         .filter_map(|object| ElfFile::open(&object.open_path).ok())
         .find_map(|file| glibc::pthread_layout(&file))
 }

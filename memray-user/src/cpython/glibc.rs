@@ -1,7 +1,7 @@
 //! Where glibc keeps the values of pthread keys and the dynamic thread vector, from what it tells debuggers.
 //!
-//! `libc.so.6` (before 2.34 `libpthread.so.0`) exports a descriptor for each field that libthread_db reads
-//! (nptl_db/structs.def): three 32-bit words {size in bits, elements, offset in bytes}, or one word with a size.
+//! `libc.so.6` (before 2.34 `libpthread.so.0`) exports a descriptor for each field that `libthread_db` reads
+//! (`nptl_db/structs.def`): three 32-bit words {size in bits, elements, offset in bytes}, or one word with a size.
 //! Input: an ELF file. Output: the two offsets that the BPF programs need; all else that they take for granted is
 //! checked here.
 

@@ -7,12 +7,14 @@ use super::ranges::ranges_overlap;
 /// Whether a mapping made by mmap(2) is heap: anonymous memory that can be used.
 ///
 /// `protection` holds `PROT_*`, `map_flags` holds `MAP_*`. A file's pages belong to the page cache and not to the
-/// program's heap, and a reservation without access (`PROT_NONE`) has no memory behind it. Such a mapping still
-/// ends what it is laid over.
+/// program's heap, and a reservation without access (`PROT_NONE`) has no memory behind it. The stack of a thread
+/// (`MAP_STACK`) is no heap either, though glibc maps it with access from 2.42 on and without before
+/// (nptl/allocatestack.c). Such a mapping still ends what it is laid over.
 pub fn counts_as_heap(protection: u32, map_flags: u32) -> bool {
     const MAP_ANONYMOUS: u32 = libc::MAP_ANONYMOUS.cast_unsigned();
     const PROT_NONE: u32 = libc::PROT_NONE.cast_unsigned();
-    map_flags & MAP_ANONYMOUS != 0 && protection != PROT_NONE
+    const MAP_STACK: u32 = libc::MAP_STACK.cast_unsigned();
+    map_flags & MAP_ANONYMOUS != 0 && map_flags & MAP_STACK == 0 && protection != PROT_NONE
 }
 
 /// Whether an mremap(2) left the old range mapped (`MREMAP_DONTUNMAP`).

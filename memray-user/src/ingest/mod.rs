@@ -90,6 +90,11 @@ impl Ingest {
         }
     }
 
+    /// When processes that are added from now on begin to count.
+    pub fn set_script(&mut self, script: ScriptStart) {
+        self.options.script = script;
+    }
+
     /// Begins one life of a process, before its first record; a life of the same pid that was not ended is over.
     /// `row.process_id` is filled in. A process without Python, and one that another of the capture started
     /// (`row.parent_process_id`), counts from its first event.

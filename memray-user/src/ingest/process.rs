@@ -22,7 +22,7 @@ use super::{
     tree::Tree,
     window::{Home, Survivor, Window},
 };
-use crate::model::{Allocator, FreedRow, LiveRow, ProcessRow, SiteId};
+use crate::model::{Allocator, FreedRow, LiveRow, ProcessRow, SiteId, ThreadId};
 
 /// `allocations_between` of a part of a mapping: as in memray, only what ends as it was made can be temporary, at
 /// any threshold. The largest number of SQLite.
@@ -138,7 +138,8 @@ impl Process {
             self.settle_free(tid, ts, shared);
         }
         let stack = self.stack(header.flags, stack_id, shared);
-        let owner = self.owner(stack, header.tid, allocator, ts, shared);
+        let thread_id = self.threads.id(header.tid, &mut shared.threads);
+        let owner = self.owner(stack, thread_id, allocator, ts, shared);
         let id = self.new_id(owner.site, address, Home::Blocks, shared);
         let block = Block::new(size_bytes, ts, owner.site, id, owner.sequence);
         if let Some(old) = self.blocks.insert(address, block) {
@@ -149,6 +150,7 @@ impl Process {
             }
             self.end(&End::of_block(&old), ts, shared);
         }
+        shared.threads.allocated(thread_id);
         self.count(owner, allocator, size_bytes, shared);
     }
 
@@ -203,9 +205,11 @@ impl Process {
             return;
         }
         let stack = self.stack(header.flags, stack_id, shared);
-        let owner = self.owner(stack, header.tid, allocator, ts, shared);
+        let thread_id = self.threads.id(header.tid, &mut shared.threads);
+        let owner = self.owner(stack, thread_id, allocator, ts, shared);
         let id = self.new_id(owner.site, address, Home::Ranges, shared);
         self.ranges.insert(address, size_bytes, id, owner);
+        shared.threads.allocated(thread_id);
         self.count(owner, allocator, size_bytes, shared);
     }
 
@@ -321,13 +325,12 @@ impl Process {
     fn owner(
         &mut self,
         stack: KnownStack,
-        tid: u32,
+        thread_id: ThreadId,
         allocator: Allocator,
         ts: u64,
         shared: &mut Shared,
     ) -> Owner {
-        let thread_id = self.threads.id(tid, &mut shared.threads);
-        let sequence = shared.threads.allocate(thread_id);
+        let sequence = shared.threads.next_sequence(thread_id);
         if !self.started {
             if !stack.starts_script {
                 return Owner {

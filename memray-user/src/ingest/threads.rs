@@ -148,11 +148,14 @@ impl ProcessThreads {
 }
 
 impl Threads {
-    /// Counts one more allocation of a thread and returns its number in the thread.
-    pub fn allocate(&mut self, id: ThreadId) -> u64 {
-        let thread = &mut self.threads[id as usize - 1];
-        thread.allocations += 1;
-        thread.allocations
+    /// The number in its thread of the allocation that is being made.
+    pub fn next_sequence(&self, id: ThreadId) -> u64 {
+        self.threads[id as usize - 1].allocations + 1
+    }
+
+    /// Counts an allocation; what it replaced has ended before.
+    pub fn allocated(&mut self, id: ThreadId) {
+        self.threads[id as usize - 1].allocations += 1;
     }
 
     /// Allocations that a thread has made since the one with this number.

@@ -21,6 +21,11 @@ impl Clock {
         self.base_ns
     }
 
+    /// Now, as times in the capture count.
+    pub(super) fn since_start_ns(&self) -> u64 {
+        monotonic_ns().saturating_sub(self.base_ns)
+    }
+
     pub(super) fn started_at_ms(&self) -> u64 {
         self.started_at_ms
     }

@@ -47,8 +47,7 @@ impl Collector {
             // Above the target, which else could keep the collector from the CPU that it must share.
             scheduling::raise_priority();
             let options = IngestOptions { clock_base_ns: clock.base_ns(), ..IngestOptions::default() };
-            let state =
-                State { ring, counters, ingest: Ingest::new(options), writer, processes: Vec::new(), losses: Vec::new() };
+            let state = State { clock, ring, counters, ingest: Ingest::new(options), writer, processes: Vec::new(), losses: Vec::new() };
             state.run(&received)
         });
         Self { requests, thread }
@@ -90,6 +89,7 @@ impl Collector {
 
 /// What the thread owns.
 struct State {
+    clock: Clock,
     ring: RingReader,
     counters: Counters,
     ingest: Ingest,
@@ -139,12 +139,14 @@ impl State {
         while self.drain_some() > 0 {}
     }
 
-    fn add_process(&mut self, row: ProcessRow, reader: Box<dyn CodeReader>, script: ScriptStart) {
+    fn add_process(&mut self, mut row: ProcessRow, reader: Box<dyn CodeReader>, script: ScriptStart) {
         // What is in the ring belongs to the life before.
         self.drain();
         let pid = row.pid;
+        row.started_ns = self.clock.since_start_ns();
         self.processes.retain(|(_, process)| process.pid() != pid);
-        let process_id = self.ingest.add_process(row, reader, script);
+        self.ingest.set_script(script);
+        let process_id = self.ingest.add_process(row, reader);
         if let Ok(process) = Process::open(pid) {
             self.processes.push((process_id, process));
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use memray_ebpf::config::TargetConfig;
 
-use super::{clock::monotonic_ns, error::SessionError, python::PythonProcess};
+use super::{error::SessionError, python::PythonProcess};
 use crate::{
     bpf::ProbeSite,
     cpython::{Interpreter, detect},
@@ -49,7 +49,6 @@ pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Prepared, Sessio
         executable: executable.to_string_lossy().into_owned(),
         python_version: interpreter.as_ref().map(|found| found.version.to_string()).unwrap_or_default(),
         python_allocator: interpreter.as_ref().map(|found| found.python_allocator.clone()).unwrap_or_default(),
-        started_ns: monotonic_ns(),
         ..ProcessRow::default()
     };
     let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();

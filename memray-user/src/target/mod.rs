@@ -6,6 +6,7 @@
 pub mod elf;
 pub mod launch;
 pub mod process;
+pub mod scheduling;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -248,4 +248,11 @@ fn the_first_local_is_that_of_the_outermost_python_frame() {
         last = walk.first_local_step(&memory, &CONTIGUOUS).or(last);
     }
     assert_eq!(last, Some(0x1010), "of frame 1, without its tag bits");
+    let mut memory = stack(&HEAP, 2, 448);
+    memory.write(FRAMES + 360, 0x2000);
+    memory.write(FRAMES + 448 + 360, 0x3000);
+    walk.start(&memory, &HEAP, THREAD_STATE, FS_BASE, [0; 2]).expect("starts");
+    assert_eq!(walk.first_local_step(&memory, &HEAP), Some(0x3000));
+    assert_eq!(walk.first_local_step(&memory, &HEAP), Some(0x2000));
+    assert_eq!(walk.first_local_step(&memory, &HEAP), None);
 }

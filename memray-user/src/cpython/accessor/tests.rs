@@ -37,17 +37,17 @@ fn check(
     );
 }
 
-const fn key(address: u64) -> Option<Place> {
-    Some(Place::PthreadKey { address })
+const fn key(address: u64) -> Place {
+    Place::PthreadKey { address }
 }
 
-const fn variable(mode: u32, module_id: u64, offset: i64) -> Option<Place> {
-    Some(Place::Variable(TlsVariable {
+const fn variable(mode: u32, module_id: u64, offset: i64) -> Place {
+    Place::Variable(TlsVariable {
         mode,
         reserved: 0,
         module_id,
         offset,
-    }))
+    })
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn pthread_keys() {
         "48 8b 05 c1 86 16 00 48 83 b8 68 05 00 00 00 74 0f 48 8d b8 70 05 00 00 e9 23 7a eb ff 0f 1f 00 31 c0 c3",
         0x37_2e00..0x37_33b8,
         &[(0x31_ac78, 0x37_2e00)],
-        key(0x37_2e00 + 1392),
+        Some(key(0x37_2e00 + 1392)),
     );
     check(
         "3.13 library: kept in rbx over a call",
@@ -67,7 +67,7 @@ fn pthread_keys() {
          5c 6d df ff 0f 1f 40 00 31 c0 5b c3",
         0x52_94c0..0x56_e778,
         &[(0x4e_acb0, 0x52_94c0)],
-        key(0x52_94c0 + 2160),
+        Some(key(0x52_94c0 + 2160)),
     );
     check(
         "Debian's 3.11: pthread_getspecific with the key itself",
@@ -75,7 +75,7 @@ fn pthread_keys() {
         "48 83 3d 50 3d 56 00 00 0f 84 1f c8 f2 ff 8b 3d 50 3d 56 00 e9 a7 8a f2 ff",
         0xa5_b740..0xa8_4260,
         &[],
-        key(0xa5_b740 + 592),
+        Some(key(0xa5_b740 + 592)),
     );
     check(
         "Debian's 3.14: a constant",
@@ -83,7 +83,7 @@ fn pthread_keys() {
         "f3 0f 1e fa 83 3d 59 90 76 00 00 74 0a bf e0 50 b9 00 e9 ed 1b 11 00 31 c0 c3",
         0xb9_47c0..0xbe_1c88,
         &[],
-        key(0xb9_47c0 + 2336),
+        Some(key(0xb9_47c0 + 2336)),
     );
 }
 
@@ -95,7 +95,7 @@ fn thread_local_variables() {
         "f3 0f 1e fa 64 48 8b 04 25 e8 ff ff ff c3",
         0xb9_47c0..0xbe_1c88,
         &[],
-        variable(TlsVariable::STATIC, 0, -0x18),
+        Some(variable(TlsVariable::STATIC, 0, -0x18)),
     );
     check(
         "3.13 library: general dynamic model",
@@ -103,7 +103,7 @@ fn thread_local_variables() {
         "48 83 ec 08 66 48 8d 3d 14 7b 25 00 66 66 48 e8 7c 4f df ff 48 8b 00 48 83 c4 08 c3",
         0x52_94c0..0x56_e778,
         &[(0x4e_aec0, 3), (0x4e_aec8, 0x18)],
-        variable(TlsVariable::DYNAMIC, 3, 0x18),
+        Some(variable(TlsVariable::DYNAMIC, 3, 0x18)),
     );
     check(
         "3.15 library: local dynamic model, with a frame pointer",
@@ -111,7 +111,7 @@ fn thread_local_variables() {
         "f3 0f 1e fa 55 48 89 e5 48 8d 3d 31 52 4a 00 e8 0c e9 cf ff 5d 48 8b 80 28 00 00 00 c3",
         0x8c_74c0..0x91_be88,
         &[(0x86_f7b0, 1), (0x86_f7b8, 0)],
-        variable(TlsVariable::DYNAMIC, 1, 0x28),
+        Some(variable(TlsVariable::DYNAMIC, 1, 0x28)),
     );
     check(
         "initial executable model: mov GOT(%rip),%rax; mov %fs:(%rax),%rax; ret",
@@ -119,7 +119,7 @@ fn thread_local_variables() {
         "48 8b 05 f9 0f 00 00 64 48 8b 00 c3",
         0..0,
         &[(0x2000, (-0x28_i64).cast_unsigned())],
-        variable(TlsVariable::STATIC, 0, -0x28),
+        Some(variable(TlsVariable::STATIC, 0, -0x28)),
     );
     check(
         "mov %fs:0,%rax; mov -0x10(%rax),%rax; ret",
@@ -127,7 +127,7 @@ fn thread_local_variables() {
         "64 48 8b 04 25 00 00 00 00 48 8b 40 f0 c3",
         0..0,
         &[],
-        variable(TlsVariable::STATIC, 0, -0x10),
+        Some(variable(TlsVariable::STATIC, 0, -0x10)),
     );
 }
 

@@ -4,6 +4,9 @@
 //! Every minor version inserts fields, so each has its own list of places. Values are data of the target: all are
 //! checked against bounds before use.
 
+#[cfg(test)]
+mod tests;
+
 use memray_ebpf::{
     config::{CodeOffsets, FrameOffsets},
     limits::{MAX_FRAME_HEADER_BYTES, MIN_FRAME_HEADER_BYTES},

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Write as _;
+
 use memray_ebpf::{
     config::CodeOffsets,
     event::RawString,
@@ -201,7 +203,9 @@ fn text_of(data: &[u8], kind: Kind) -> String {
         match char::from_u32(code_point) {
             Some(character) => text.push(character),
             // As `backslashreplace` writes it: file names hold bytes that are no text as single surrogates.
-            None if code_point <= 0xffff => text.push_str(&format!("\\u{code_point:04x}")),
+            None if code_point <= 0xffff => {
+                write!(text, "\\u{code_point:04x}").expect("a String takes all text");
+            }
             None => text.push(char::REPLACEMENT_CHARACTER),
         }
     }

@@ -25,7 +25,7 @@ struct Memory(Vec<u8>);
 
 impl RemoteMemory for Memory {
     fn read_into(&self, address: u64, destination: &mut [u8]) -> Result<(), Fault> {
-        let start = usize::try_from(address.checked_sub(BASE).ok_or(Fault)?).map_err(|_| Fault)?;
+        let start = usize::try_from(address.checked_sub(BASE).ok_or(Fault)?).map_err(|_error| Fault)?;
         let end = start.checked_add(destination.len()).ok_or(Fault)?;
         destination.copy_from_slice(self.0.get(start..end).ok_or(Fault)?);
         Ok(())

@@ -246,6 +246,20 @@ impl Harness {
         ));
     }
 
+    /// An allocation outside Python by the main thread of a process.
+    pub(super) fn alloc_of(&mut self, pid: u32, address: u64, size: u64) {
+        let time = self.tick();
+        let source = Source { pid, tid: pid };
+        self.push(&fixture::allocation(
+            source,
+            time,
+            Allocator::Malloc,
+            address,
+            size,
+            0,
+        ));
+    }
+
     pub(super) fn step(&mut self, step: Step) {
         match step {
             Step::Alloc {

@@ -166,12 +166,10 @@ impl Naive {
     }
 
     fn block(&mut self, tid: u32, allocator: Allocator, address: u64, size: u64, line: u64) {
-        let sequence = self.next(tid);
         if let Some(old) = self.find(address) {
-            // That this thread has allocated again already does not make its own block less temporary: the
-            // number of the new one is not counted for the old one's thread before it has ended.
             self.end(old);
         }
+        let sequence = self.next(tid);
         self.make(Thing {
             place: (line, tid, allocator),
             address: Some(address),

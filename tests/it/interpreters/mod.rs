@@ -1,0 +1,220 @@
+//! Detection on live interpreters of every version: the configuration that the BPF programs get leads to the
+//! thread states, frames and names that the program itself reports.
+
+mod embedded;
+mod launch;
+mod reader;
+
+use std::process::Command;
+
+use launch::{Running, at_entry};
+use memray_ebpf::event::{RecordHeader, RecordKind, ThreadRecord};
+use memray_tests::{Python, program, workspace};
+use memray_user::{
+    cpython::{self, Interpreter},
+    target::{elf::ElfFile, process::Process},
+};
+use reader::{Frame, Reader};
+use serde::Deserialize;
+
+/// What `threads.py` says of a thread.
+#[derive(Debug, Deserialize)]
+struct Expected {
+    ident: u64,
+    #[serde(rename = "self")]
+    thread_object: Option<u64>,
+    name: Option<String>,
+    holds_gil: bool,
+}
+
+fn detect(process: &Process) -> Interpreter {
+    let objects = process.objects().unwrap();
+    cpython::detect(process, &objects)
+        .unwrap_or_else(|error| panic!("{error:?}"))
+        .expect("there is an interpreter")
+}
+
+fn thread_record(state: u64, bootstrap_self: u64) -> ThreadRecord {
+    ThreadRecord {
+        header: RecordHeader {
+            kind: RecordKind::ThreadSeen as u8,
+            allocator: 0,
+            flags: 0,
+            tid: 0,
+            pid: 0,
+            reserved: 0,
+            time_ns: 0,
+        },
+        thread_state: state,
+        bootstrap_self,
+        comm: [0; 16],
+    }
+}
+
+/// The line of `threads.py` that holds this text.
+fn line_of(text: &str) -> u32 {
+    let source = std::fs::read_to_string(program("threads.py")).unwrap();
+    let index = source.lines().position(|line| line.contains(text)).unwrap();
+    u32::try_from(index).unwrap() + 1
+}
+
+fn check_thread(reader: &Reader<'_>, expected: &Expected) {
+    let fs = expected.ident;
+    let state = reader.bound_state(fs);
+    assert_eq!(reader.thread_id(state), fs, "bound state of {expected:?}");
+    if let Some(attached) = reader.attached_state(fs) {
+        let expect = if expected.holds_gil { state } else { 0 };
+        assert_eq!(attached, expect, "attached state of {expected:?}");
+    }
+
+    let (frames, first_local) = reader.frames(state);
+    let script = program("threads.py").to_str().unwrap().to_owned();
+    assert_eq!(frames[0].file, script);
+    if expected.holds_gil {
+        assert_eq!(frames[0].name, "spin");
+        let lines = [line_of("while True:"), line_of("        pass")];
+        assert!(lines.contains(&frames[0].line), "{frames:?}");
+        assert_eq!(frames[1].name, "main");
+    } else {
+        let blocked = Frame {
+            name: "blocked".to_owned(),
+            file: script,
+            line: line_of("os.read(reader, 1)"),
+        };
+        assert_eq!(frames[0], blocked, "{expected:?}");
+    }
+    if expected.thread_object.is_none() && !expected.holds_gil {
+        let qualified = reader.interpreter.version.minor >= 11;
+        let name = if qualified {
+            "start_raw.<locals>.first_local"
+        } else {
+            "first_local"
+        };
+        assert_eq!(frames[1].name, name);
+    }
+    if let Some(thread_object) = expected.thread_object {
+        assert_eq!(first_local & !7, thread_object, "{expected:?} in {frames:?}");
+    }
+    let name = cpython::thread_name(
+        reader.process,
+        reader.interpreter,
+        &thread_record(state, first_local),
+    );
+    assert_eq!(name, expected.name, "{expected:?}");
+}
+
+/// Runs `threads.py` by this command and compares; returns what was detected.
+fn check_program(command: &mut Command) -> Interpreter {
+    let (running, lines) = Running::until_ready(command.arg(program("threads.py")));
+    let process = running.process();
+    let interpreter = detect(&process);
+    let reader = Reader {
+        process: &process,
+        interpreter: &interpreter,
+    };
+    let expected: Vec<Expected> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(expected.len() > 30, "only {} threads", expected.len());
+    for expected in &expected {
+        check_thread(&reader, expected);
+    }
+    interpreter
+}
+
+/// Compares with the symbol where the file has it.
+fn check_code_dealloc(interpreter: &Interpreter) {
+    let file = ElfFile::open(&interpreter.object_path).unwrap();
+    let bias = interpreter.runtime_avma - file.symbol("_PyRuntime").unwrap().svma;
+    let dealloc = interpreter.code_dealloc_avma.expect("code_dealloc is known");
+    if let Some(symbol) = file.symbol("code_dealloc") {
+        assert_eq!(dealloc, symbol.svma + bias);
+    }
+}
+
+fn check(python: &Python) {
+    let live = check_program(&mut python.command());
+    assert_eq!(live.version.minor_version(), python.version);
+    let reported = python
+        .command()
+        .args(["-c", "import platform; print(platform.python_version())"])
+        .output();
+    let reported = String::from_utf8(reported.unwrap().stdout).unwrap();
+    assert_eq!(live.version.to_string(), reported.trim());
+    assert_eq!(live.python_allocator, "pymalloc");
+    check_code_dealloc(&live);
+
+    // Before anything of Python has run the answer must be the same, but for where libraries were loaded.
+    let early = at_entry(&python.command(), detect);
+    assert_eq!(early.version, live.version);
+    assert_eq!(early.offsets, live.offsets);
+    let normalized = |interpreter: &Interpreter| {
+        let mut source = interpreter.config.thread_state;
+        let base = interpreter.runtime_avma;
+        source.tss_key_address = source.tss_key_address.saturating_sub(base);
+        let dealloc = interpreter.code_dealloc_avma.expect("code_dealloc is known");
+        (source, dealloc.wrapping_sub(base))
+    };
+    assert_eq!(normalized(&early), normalized(&live));
+}
+
+macro_rules! interpreters_are_understood {
+    ($($name:ident: $minor:literal,)*) => {$(
+        #[test]
+        fn $name() {
+            let mut pythons = Python::all().iter().filter(|python| python.version == (3, $minor)).peekable();
+            assert!(pythons.peek().is_some());
+            pythons.for_each(check);
+        }
+    )*};
+}
+
+interpreters_are_understood! {
+    detects_3_8: 8,
+    detects_3_9: 9,
+    detects_3_10: 10,
+    detects_3_11: 11,
+    detects_3_12: 12,
+    detects_3_13: 13,
+    detects_3_14: 14,
+    detects_3_15: 15,
+}
+
+/// The loader called as a program: `/proc/PID/exe` is the loader then.
+#[test]
+fn started_by_the_loader() {
+    let root = workspace().join(".cache/pythons/forky").canonicalize().unwrap();
+    for minor in [14, 15] {
+        let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
+        command
+            .arg("--library-path")
+            .arg(root.join("usr/lib/x86_64-linux-gnu"));
+        command.arg(root.join(format!("usr/bin/python3.{minor}")));
+        assert_eq!(check_program(&mut command).version.minor, minor);
+    }
+}
+
+#[test]
+fn other_programs_have_no_interpreter() {
+    at_entry(&Command::new("/bin/sleep"), |process| {
+        let objects = process.objects().unwrap();
+        assert!(!objects.is_empty());
+        assert!(cpython::detect(process, &objects).unwrap().is_none());
+    });
+}
+
+#[test]
+fn the_allocator_is_that_of_the_environment() {
+    let python = &Python::all()[0];
+    let allocator = |command: &Command| at_entry(command, |process| detect(process).python_allocator);
+    assert_eq!(
+        allocator(python.command().env("PYTHONMALLOC", "malloc")),
+        "malloc"
+    );
+    assert_eq!(allocator(python.command().args(["-X", "dev"])), "pymalloc_debug");
+    assert_eq!(
+        allocator(python.command().env("PYTHONMALLOC", "malloc").arg("-I")),
+        "pymalloc"
+    );
+}
