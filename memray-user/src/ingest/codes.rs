@@ -139,6 +139,12 @@ impl Codes {
         self.by_address.remove(&code);
     }
 
+    /// Function and file of a code object.
+    pub fn names(&self, code: u64) -> Option<(&str, &str)> {
+        let object = &self.by_address.get(&code)?.object;
+        Some((&object.name, &object.file))
+    }
+
     /// The frame of an instruction, walked by a thread. Where the code object, or its line table, is still on its
     /// way from another thread, the frame is left to be resolved before the next batch.
     pub fn frame(&mut self, frame: RawFrame, walker_tid: u32, naming: &mut Naming<'_>) -> FrameIndex {

@@ -24,6 +24,7 @@ pub mod maps;
 pub mod process;
 pub mod ranges;
 pub mod script;
+pub mod shared;
 pub mod sites;
 pub mod stacks;
 pub mod threads;
@@ -45,7 +46,8 @@ pub use script::ScriptStart;
 use self::{
     counters::{Counter, EventKind},
     decode::{Record, decode},
-    process::{Process, Shared, naming},
+    process::Process,
+    shared::Shared,
     timeline::SiteIntervals,
 };
 use crate::model::{Batch, LiveRow, ProcessId, ProcessRow, SiteTimelineRow};
@@ -276,12 +278,14 @@ impl Ingest {
     /// Names the frames whose code objects were described after them.
     fn resolve_frames(&mut self) {
         for unresolved in self.shared.frames.take_unresolved() {
-            let Shared { frames, counters, .. } = &mut self.shared;
             let process = &mut self.processes[unresolved.process];
-            let mut naming = naming(unresolved.process, &*process.reader, frames, counters);
+            let (mut naming, _) = self.shared.naming(unresolved.process, &*process.reader);
             match process.codes.resolve(unresolved.frame, &mut naming) {
-                Some(text) => frames.resolve(unresolved.index, text),
-                None => counters.add(unresolved.process, Counter::CodeUnknown, 0),
+                Some(text) => self.shared.frames.resolve(unresolved.index, text),
+                None => self
+                    .shared
+                    .counters
+                    .add(unresolved.process, Counter::CodeUnknown, 0),
             }
         }
     }
@@ -341,16 +345,14 @@ fn dispatch(index: usize, process: &mut Process, record: &Record<'_>, ts: u64, s
                 started,
                 ..
             } = process;
-            let mut naming = naming(index, &**reader, &mut shared.frames, &mut shared.counters);
+            let (mut naming, tree) = shared.naming(index, &**reader);
             let script = (!*started).then_some(&*script);
-            stacks.finish(record, status, script, codes, &mut shared.tree, &mut naming);
+            stacks.finish(record, status, script, codes, tree, &mut naming);
         }
         Record::Code(record) => {
             let Process { codes, reader, .. } = process;
-            codes.describe(
-                record,
-                &mut naming(index, &**reader, &mut shared.frames, &mut shared.counters),
-            );
+            let (mut naming, _) = shared.naming(index, &**reader);
+            codes.describe(record, &mut naming);
         }
         Record::LineTable(ref part) => process.codes.add_line_table(part),
         Record::CodeFreed(record) => process.codes.forget(record.code),

@@ -254,7 +254,8 @@ fn check_line(parts: &[(u32, &[u8])], tid: u32, after: &[(u32, &[u8])], expect: 
 #[test]
 fn line_tables_come_in_parts() {
     // What the process itself holds ends in b'9'; the records end in b'j'.
-    let (first, second): ((u32, &[u8]), (u32, &[u8])) = ((0, b"abcdef"), (6, b"ghij"));
+    let first: (u32, &[u8]) = (0, b"abcdef");
+    let second: (u32, &[u8]) = (6, b"ghij");
     check_line(&[first, second], PID, &[], u32::from(b'j'));
     check_line(&[first], PID, &[], u32::from(b'9'));
     check_line(&[second], PID, &[], u32::from(b'9'));
