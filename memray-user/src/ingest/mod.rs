@@ -166,7 +166,8 @@ impl Ingest {
         }
     }
 
-    /// The kernel's counters as they are now, in all or of one process.
+    /// The kernel's counters as they are now: either of all together, or of each process, since the identity adds
+    /// up what it is given. To be given before [`Ingest::finish`] once the ring is drained.
     pub fn set_kernel_stats(&mut self, process_id: Option<ProcessId>, values: &[u64; StatId::COUNT]) {
         self.shared.counters.set_kernel_stats(process_id, values);
     }
@@ -206,17 +207,20 @@ impl Ingest {
         self.last_process = None;
     }
 
-    /// All that changed since the last batch. `now_ns` closes intervals of the timelines in which nothing more is
-    /// expected.
-    pub fn take_batch(&mut self, now_ns: u64) -> Batch {
-        let now = now_ns.saturating_sub(self.options.clock_base_ns);
+    /// All that changed since the last batch.
+    ///
+    /// `drained_ns` is the time when the ring was last found empty, not simply now: while the collector lags
+    /// behind, records older than now are still to come. Intervals of the timelines that ended well before it are
+    /// closed ([`timeline::CLOSE_LAG_NS`]); a record that comes later all the same is counted behind them.
+    pub fn take_batch(&mut self, drained_ns: u64) -> Batch {
+        let drained = drained_ns.saturating_sub(self.options.clock_base_ns);
         for process in &mut self.processes {
             let closed = process
                 .timeline
-                .close_before(now, process.row.process_id, &process.totals);
+                .close_before(drained, process.row.process_id, &process.totals);
             self.last_ts = self.last_ts.max(closed.unwrap_or(0));
         }
-        if let Some(ended) = self.site_intervals.close_before(now) {
+        if let Some(ended) = self.site_intervals.close_before(drained) {
             self.shared.sites.take_interval(ended, &mut self.site_timeline);
             self.last_ts = self.last_ts.max(self.site_intervals.start());
         }
@@ -312,6 +316,12 @@ impl Ingest {
             .max(self.last_ts)
     }
 }
+
+/// A recording is fed by a thread of its own.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Ingest>();
+};
 
 fn index_of(process_id: ProcessId) -> Option<usize> {
     Some(process_id.checked_sub(1)? as usize)

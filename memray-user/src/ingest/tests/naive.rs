@@ -92,6 +92,12 @@ impl Naive {
                     self.frees.remove(&tid);
                 }
             }
+            _ => self.mapping_step(step),
+        }
+    }
+
+    fn mapping_step(&mut self, step: Step) {
+        match step {
             Step::Map {
                 tid,
                 page,
@@ -135,7 +141,7 @@ impl Naive {
             Step::MremapUndone { tid } => {
                 self.unmaps.remove(&tid);
             }
-            Step::Batch { .. } => {}
+            _ => {}
         }
     }
 
