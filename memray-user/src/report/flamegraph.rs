@@ -14,6 +14,10 @@ use crate::{
     units::size_text,
 };
 
+/// Frames with less than one part in this many are not told to inferno, which draws none below 0.01 %; their bytes are
+/// in their callers' boxes. Keeps its memory small.
+const SMALLEST_SHARE: u64 = 20_000;
+
 /// Writes a line for each distinct stack: its frames from the outermost, separated by `;`, and its bytes.
 ///
 /// A frame is `function (file:line)`; a `;` in a name becomes `:`. Stacks of no bytes have no line. The format has no
@@ -25,11 +29,11 @@ pub fn write_folded(
     output: &mut dyn Write,
 ) -> Result<Notices, ReportError> {
     let profile = Profile::load(source, view)?;
-    for_each_line(&profile, filter, |line| {
+    for_each_line(&profile, &FrameTree::new(&profile, filter), |line| {
         writeln!(output, "{line}")?;
         Ok(())
     })?;
-    Notices::load(source)
+    Notices::load(source, &profile)
 }
 
 /// Writes a flame graph that needs nothing but a browser, root on top. Notices are in its subtitle.
@@ -41,9 +45,11 @@ pub fn write_svg(
 ) -> Result<(), ReportError> {
     let metadata = source.metadata()?;
     let profile = Profile::load(source, view)?;
-    let notices = Notices::load(source)?;
+    let notices = Notices::load(source, &profile)?;
     let mut lines = Vec::new();
-    for_each_line(&profile, filter, |line| {
+    let mut tree = FrameTree::new(&profile, filter);
+    tree.fold_smaller_than(profile.total.bytes / SMALLEST_SHARE);
+    for_each_line(&profile, &tree, |line| {
         lines.push(line.to_owned());
         Ok(())
     })?;
@@ -73,10 +79,9 @@ pub fn write_svg(
 /// One text buffer serves all lines, so that memory stays at the longest stack.
 fn for_each_line(
     profile: &Profile,
-    filter: FrameFilter,
+    tree: &FrameTree,
     mut take: impl FnMut(&str) -> Result<(), ReportError>,
 ) -> Result<(), ReportError> {
-    let tree = FrameTree::new(profile, filter);
     let labels: Vec<String> = profile.frames.iter().map(folded_label).collect();
     let mut line = String::new();
     let mut path = Vec::new();
