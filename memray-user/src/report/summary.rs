@@ -97,10 +97,10 @@ pub fn write_summary(
         return notices.write(settings.color, output);
     }
     let mut rows = summary(&profile);
+    // Equal rows stay in order of first sight: callers before those they called.
     rows.sort_by(|left, right| {
         (settings.sort.key(right).cmp(&settings.sort.key(left)))
             .then(right.total.bytes.cmp(&left.total.bytes))
-            .then_with(|| (&left.file, &left.function).cmp(&(&right.file, &right.function)))
     });
     let shown = settings.max_rows.unwrap_or(rows.len()).min(rows.len());
     let table = table(&rows[..shown], profile.total, settings);
