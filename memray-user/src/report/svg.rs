@@ -44,8 +44,19 @@ pub fn write_svg(
     let title = format!("memray: {}, {}", view_title(view), size_text(profile.total.bytes));
     let subtitle = subtitle(&metadata.command_line, &notices);
     let foot = foot(&notices);
-    if lines.is_empty() {
-        return write_empty_svg(&title, &subtitle, &foot, output);
+    // inferno adds in 64 bits without a check; no machine has that much memory, but a damaged file can say so.
+    let drawn = tree
+        .nodes
+        .iter()
+        .map(|node| u128::from(node.own.bytes))
+        .sum::<u128>();
+    let instead = match (lines.is_empty(), i64::try_from(drawn)) {
+        (true, _) => Some("No allocations in this view."),
+        (false, Err(_)) => Some("The sizes in this capture are too large to be true, and to be drawn."),
+        (false, Ok(_)) => None,
+    };
+    if let Some(words) = instead {
+        return write_words(&[&title, &subtitle, words], &foot, output);
     }
     let mut options = Options::default();
     options.title = title;
@@ -146,21 +157,16 @@ fn write_lines(lines: &[String], top: usize, output: &mut dyn Write) -> Result<(
     Ok(())
 }
 
-fn write_empty_svg(
-    title: &str,
-    subtitle: &str,
-    foot: &[String],
-    output: &mut dyn Write,
-) -> Result<(), ReportError> {
+/// A drawing without frames: three lines, the first large, and the foot.
+fn write_words(words: &[&str; 3], foot: &[String], output: &mut dyn Write) -> Result<(), ReportError> {
     let height = 110 + LINE_PIXELS * foot.len();
+    let [title, subtitle, body] = words.map(xml_text);
     writeln!(
         output,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"{height}\" font-family=\"monospace\">\n\
-         <text x=\"10\" y=\"30\" font-size=\"17\">{}</text>\n\
-         <text x=\"10\" y=\"55\" font-size=\"12\">{}</text>\n\
-         <text x=\"10\" y=\"80\" font-size=\"12\">No allocations in this view.</text>",
-        xml_text(title),
-        xml_text(subtitle),
+         <text x=\"10\" y=\"30\" font-size=\"17\">{title}</text>\n\
+         <text x=\"10\" y=\"55\" font-size=\"12\">{subtitle}</text>\n\
+         <text x=\"10\" y=\"80\" font-size=\"12\">{body}</text>"
     )?;
     write_lines(foot, 105, output)?;
     writeln!(output, "</svg>")?;

@@ -1,6 +1,7 @@
 //! Every report of every view over captures that matter, read once by a person and kept.
 
 mod pages;
+mod untrusted;
 
 use std::io::Write;
 
@@ -323,11 +324,11 @@ fn svg_holds_names_as_text_and_says_what_is_lost() {
 struct ClosedPipe;
 
 impl Write for ClosedPipe {
-    fn write(&mut self, _buffer: &[u8]) -> std::io::Result<usize> {
-        Err(std::io::ErrorKind::BrokenPipe.into())
+    fn write(&mut self, _buffer: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -365,7 +366,7 @@ fn samples() {
     let folder = std::path::PathBuf::from(std::env::var_os("MEMRAY_SAMPLES").expect("MEMRAY_SAMPLES is set"));
     let more = [("deep", deep(4096)), ("realistic", realistic(5000))];
     for (name, capture) in captures().into_iter().chain(more) {
-        for (suffix, text) in all_reports(&capture) {
+        for (suffix, text) in all_reports(&capture, View::HighWaterMark) {
             std::fs::write(folder.join(format!("{name}.{suffix}")), text).unwrap();
         }
     }
@@ -380,14 +381,14 @@ fn timing() {
         capture.stacks.len(),
         capture.frames.len()
     );
-    for (suffix, text) in all_reports(&capture) {
+    for (suffix, text) in all_reports(&capture, View::HighWaterMark) {
         println!("{suffix}: {} bytes", text.len());
     }
 }
 
-/// All reports of a capture by suffix; prints how long each took.
-fn all_reports(capture: &CaptureBuilder) -> Vec<(&'static str, String)> {
-    let (view, threads) = (View::HighWaterMark, Threads::Split);
+/// All reports of a view by suffix; prints how long each took.
+fn all_reports(capture: &CaptureBuilder, view: View) -> Vec<(&'static str, String)> {
+    let threads = Threads::Split;
     let summary = SummarySettings {
         width: Some(140),
         max_rows: Some(100),
