@@ -4,5 +4,6 @@
     reason = "helpers of tests fail by panicking, as the tests do"
 )]
 
+mod fetch_pythons;
 mod interpreters;
 mod line_tables;

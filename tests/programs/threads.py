@@ -123,7 +123,7 @@ def threads():
     replaced.__dict__ = dict(replaced.__dict__)
     yield replaced, None
 
-    mixed_keys = threading.Thread(target=body, name="keys of all types")
+    mixed_keys = OwnAttributes("keys of all types")
     mixed_keys.__dict__[5] = mixed_keys.__dict__[None] = "no name"
     yield mixed_keys, None
 

@@ -8,6 +8,7 @@
 pub mod accessor;
 mod allocator;
 mod attribute;
+pub mod code;
 pub mod detect;
 pub mod glibc;
 pub mod linetable;
@@ -17,6 +18,7 @@ pub mod thread_name;
 pub mod thread_state;
 pub mod version;
 
+pub use code::CodeObject;
 pub use detect::{DetectError, Interpreter, detect};
 pub use thread_name::thread_name;
 pub use version::PyVersion;
