@@ -4,6 +4,7 @@
 mod embedded;
 mod launch;
 mod reader;
+mod variables;
 
 use std::process::Command;
 
