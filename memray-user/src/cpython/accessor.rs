@@ -304,6 +304,12 @@ impl<M: RemoteMemory> Follower<'_, M> {
             OpKind::Register if instruction.op1_register().is_gpr64() => {
                 registers.get(instruction.op1_register())
             }
+            OpKind::Register if instruction.op1_register().is_gpr32() => {
+                match registers.get(instruction.op1_register()) {
+                    loaded @ Value::Loaded(_) => loaded,
+                    _ => Value::Unknown,
+                }
+            }
             OpKind::Memory if instruction.memory_segment() == Register::FS => {
                 thread_local(instruction, registers)
             }

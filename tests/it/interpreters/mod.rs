@@ -2,6 +2,7 @@
 //! thread states, frames and names that the program itself reports.
 
 mod embedded;
+mod errors;
 mod launch;
 mod reader;
 mod variables;

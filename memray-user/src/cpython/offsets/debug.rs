@@ -38,8 +38,8 @@ pub enum DebugOffsetsError {
     Implausible { field: &'static str, value: u64 },
 }
 
-/// Where the table of one minor version holds the offsets that are needed, in bytes from its beginning. Places
-/// are those of the field `a` in `a`, `b` in structure `s` with the names of the header.
+/// Where the table of one minor version holds the offsets that are needed, in bytes from its beginning. The
+/// fields are called after the structure and the member whose offset they hold.
 struct Layout {
     table_bytes: usize,
     thread_current_frame: usize,
