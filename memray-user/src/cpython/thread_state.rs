@@ -5,7 +5,7 @@
 //! the thread, which is there with and without the GIL: the value of a pthread key up to 3.14, a second
 //! thread-local variable from 3.15 on.
 //!
-//! Both come from the code of exported functions ([`accessor`](super::accessor)). The offset of the key in
+//! Both come from the code of exported functions ([`accessor`]). The offset of the key in
 //! `_PyRuntime` differs between builds from 3.13 on, where no header fixes it; up to 3.12 the tables have it too,
 //! and then both must agree.
 
