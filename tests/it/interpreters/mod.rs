@@ -65,7 +65,9 @@ fn check_thread(reader: &Reader<'_>, expected: &Expected) {
     let fs = expected.ident;
     let state = reader.bound_state(fs);
     assert_eq!(reader.thread_id(state), fs, "bound state of {expected:?}");
-    if let Some(attached) = reader.attached_state(fs) {
+    let attached = reader.attached_state(fs);
+    assert_eq!(attached.is_some(), reader.interpreter.version.minor >= 12);
+    if let Some(attached) = attached {
         let expect = if expected.holds_gil { state } else { 0 };
         assert_eq!(attached, expect, "attached state of {expected:?}");
     }
@@ -175,6 +177,27 @@ interpreters_are_understood! {
     detects_3_13: 13,
     detects_3_14: 14,
     detects_3_15: 15,
+}
+
+/// A thread has a state for each interpreter it is in. The bound one is that of the interpreter it entered last, so
+/// that its frames are found without the GIL too.
+#[test]
+fn subinterpreters() {
+    for python in Python::all().iter().filter(|python| python.version >= (3, 12)) {
+        let mut command = python.command();
+        let (running, lines) = Running::until_ready(command.arg(program("subinterpreter.py")));
+        let process = running.process();
+        let interpreter = detect(&process);
+        let reader = Reader {
+            process: &process,
+            interpreter: &interpreter,
+        };
+        let fs = lines[0].parse().unwrap();
+        let attached = reader.attached_state(fs).unwrap();
+        assert_eq!(reader.thread_id(attached), fs, "{python:?}");
+        assert_eq!(reader.frames(attached).0[0].name, "inside", "{python:?}");
+        assert_eq!(reader.bound_state(fs), attached, "{python:?}");
+    }
 }
 
 /// The loader called as a program: `/proc/PID/exe` is the loader then.
