@@ -145,7 +145,7 @@ fn the_program_gets_the_signals_that_memray_was_started_with() {
         lines.map(|line| set(line) & !(0b11 << 31)).collect::<Vec<_>>()
     };
     // SIGHUP as nohup does it.
-    for prefix in ["", "trap '' HUP USR1;"] {
+    for prefix in ["", "trap '' HUP USR1;", "trap '' CHLD;"] {
         let grep = ["grep", "^Sig", "/proc/self/status"];
         let script = format!("{prefix} exec \"$0\" \"$@\"");
         let plain = Command::new("sh")
@@ -155,6 +155,7 @@ fn the_program_gets_the_signals_that_memray_was_started_with() {
             .unwrap();
         let traced = told("release", prefix, &grep).output().unwrap();
         assert_eq!(sets(&plain.stdout).len(), 2);
+        assert!(traced.status.success());
         assert_eq!(sets(&traced.stdout), sets(&plain.stdout), "{prefix}");
     }
 }
