@@ -1,167 +1,197 @@
-//! What a probe knows about the function it sits on: 64 bits that user space attaches to the probe and the
-//! programs read at each hit. One program serves all allocating functions, whichever registers hold their
-//! arguments at the place where the probe was put.
+//! What a probe tells its program: which function was called, and in which registers its arguments are.
+//!
+//! A probe sits where the kernel can handle it cheaply, which is not always the first instruction; by then an argument
+//! may have been copied and its own register used for something else. So one program serves every function, and the
+//! attach cookie of each probe says what is where.
 
-use crate::allocator::Allocator;
-
-/// An x86-64 register, in the order of the cookie's four-bit numbers.
+/// A general register, numbered as in `struct pt_regs` of x86-64 (arch/x86/include/uapi/asm/ptrace.h): the value
+/// times 8 is the offset of the register there.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Register {
-    Rdi = 0,
-    Rsi = 1,
-    Rdx = 2,
-    Rcx = 3,
-    R8 = 4,
-    R9 = 5,
-    Rax = 6,
-    Rbx = 7,
-    Rbp = 8,
-    R10 = 9,
-    R11 = 10,
-    R12 = 11,
-    R13 = 12,
-    R14 = 13,
-    R15 = 14,
+    R15 = 0,
+    R14 = 1,
+    R13 = 2,
+    R12 = 3,
+    Rbp = 4,
+    Rbx = 5,
+    R11 = 6,
+    R10 = 7,
+    R9 = 8,
+    R8 = 9,
+    Rax = 10,
+    Rcx = 11,
+    Rdx = 12,
+    Rsi = 13,
+    Rdi = 14,
 }
-
-/// Stands for "no such argument".
-const NO_REGISTER: u8 = 15;
 
 impl Register {
     pub const ALL: [Self; 15] = [
-        Self::Rdi,
-        Self::Rsi,
-        Self::Rdx,
-        Self::Rcx,
-        Self::R8,
-        Self::R9,
-        Self::Rax,
-        Self::Rbx,
-        Self::Rbp,
-        Self::R10,
-        Self::R11,
-        Self::R12,
-        Self::R13,
-        Self::R14,
         Self::R15,
+        Self::R14,
+        Self::R13,
+        Self::R12,
+        Self::Rbp,
+        Self::Rbx,
+        Self::R11,
+        Self::R10,
+        Self::R9,
+        Self::R8,
+        Self::Rax,
+        Self::Rcx,
+        Self::Rdx,
+        Self::Rsi,
+        Self::Rdi,
     ];
 
-    const fn number(register: Option<Self>) -> u64 {
-        match register {
-            Some(register) => register as u64,
-            None => NO_REGISTER as u64,
+    pub fn from_raw(raw: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(raw)).copied()
+    }
+}
+
+/// What the probed function does, and what its [`Cookie::operands`] are.
+///
+/// Alignments are no operands: nothing records them.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Operands: size. Returns the block. malloc, valloc, pvalloc, `aligned_alloc`, memalign.
+    Allocate = 1,
+    /// Operands: count, size of one. Returns the block. calloc.
+    AllocateArray = 2,
+    /// Operands: old block, size. Returns the block. realloc.
+    Reallocate = 3,
+    /// Operands: old block, count, size of one. Returns the block. reallocarray.
+    ReallocateArray = 4,
+    /// Operands: address of the variable that gets the block, size. Returns 0 if it did. `posix_memalign`.
+    AllocateInto = 5,
+    /// Operands: block. Entry only. free, cfree, `free_sized`, `free_aligned_sized`.
+    Free = 6,
+    /// Operands: code object that dies. Entry only. `PyCode_Type.tp_dealloc`.
+    CodeDealloc = 7,
+}
+
+impl Role {
+    pub const ALL: [Self; 7] = [
+        Self::Allocate,
+        Self::AllocateArray,
+        Self::Reallocate,
+        Self::ReallocateArray,
+        Self::AllocateInto,
+        Self::Free,
+        Self::CodeDealloc,
+    ];
+
+    pub fn from_raw(raw: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(raw).checked_sub(1)?).copied()
+    }
+
+    pub const fn operand_count(self) -> usize {
+        match self {
+            Self::Allocate | Self::Free | Self::CodeDealloc => 1,
+            Self::AllocateArray | Self::Reallocate | Self::AllocateInto => 2,
+            Self::ReallocateArray => 3,
         }
     }
 
-    fn from_number(number: u64) -> Option<Self> {
-        Self::ALL.get(usize::try_from(number & 15).ok()?).copied()
+    /// Whether the result is needed, which is known only when the function returns.
+    pub const fn has_return(self) -> bool {
+        !matches!(self, Self::Free | Self::CodeDealloc)
     }
 }
 
-/// The cookie in its parts.
-///
-/// Packed: bits 0-7 allocator, 8-11 `size`, 12-15 `count`, 16-19 `pointer`, 20 `frees_pointer`, 21
-/// `result_behind_pointer`.
+/// The attach cookie of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
-    pub allocator: Allocator,
-    /// The size in bytes, or of one element.
-    pub size: Option<Register>,
-    /// The number of elements, by which `size` is multiplied (calloc, reallocarray).
-    pub count: Option<Register>,
-    /// The block that is freed or resized, or where `posix_memalign` puts its result.
-    pub pointer: Option<Register>,
-    /// realloc, reallocarray: the block ends when the function is entered, unless it fails.
-    pub frees_pointer: bool,
-    /// posix_memalign: 0 is success, and the block's address is then at `pointer`.
-    pub result_behind_pointer: bool,
+    pub role: Role,
+    /// An [`Allocator`](crate::allocator::Allocator) as its value; 0 for [`Role::CodeDealloc`].
+    pub allocator: u8,
+    /// By [`Role`]; those past [`Role::operand_count`] say nothing.
+    pub operands: [Register; 3],
 }
-
-const FREES_POINTER: u64 = 1 << 20;
-const RESULT_BEHIND_POINTER: u64 = 1 << 21;
 
 impl Cookie {
+    const ALLOCATOR_SHIFT: u32 = 8;
+    const OPERANDS_SHIFT: u32 = 16;
+    const OPERAND_BITS: u32 = 4;
+
     pub const fn pack(self) -> u64 {
-        self.allocator as u64
-            | Register::number(self.size) << 8
-            | Register::number(self.count) << 12
-            | Register::number(self.pointer) << 16
-            | if self.frees_pointer { FREES_POINTER } else { 0 }
-            | if self.result_behind_pointer { RESULT_BEHIND_POINTER } else { 0 }
+        self.role as u64
+            | (self.allocator as u64) << Self::ALLOCATOR_SHIFT
+            | (self.operands[0] as u64) << Self::OPERANDS_SHIFT
+            | (self.operands[1] as u64) << (Self::OPERANDS_SHIFT + Self::OPERAND_BITS)
+            | (self.operands[2] as u64) << (Self::OPERANDS_SHIFT + 2 * Self::OPERAND_BITS)
     }
 
-    /// None if the allocator's number is unknown.
-    pub fn unpack(bits: u64) -> Option<Self> {
+    pub fn unpack(packed: u64) -> Option<Self> {
+        let operand = |index| Register::from_raw(Self::raw_operand(packed, index));
         Some(Self {
-            allocator: Allocator::from_raw(allocator_byte(bits))?,
-            size: Register::from_number(bits >> 8),
-            count: Register::from_number(bits >> 12),
-            pointer: Register::from_number(bits >> 16),
-            frees_pointer: frees_pointer(bits),
-            result_behind_pointer: result_behind_pointer(bits),
+            role: Role::from_raw(Self::raw_role(packed))?,
+            allocator: Self::raw_allocator(packed),
+            operands: [operand(0)?, operand(1)?, operand(2)?],
         })
     }
-}
 
-/// The allocator's number, for programs that only pass it on.
-#[inline(always)]
-pub const fn allocator_byte(bits: u64) -> u8 {
-    (bits & 0xff) as u8
-}
+    /// The [`Role`] in a packed cookie as its value. The programs use these three, which need no table.
+    #[inline]
+    pub const fn raw_role(packed: u64) -> u8 {
+        packed.to_le_bytes()[0]
+    }
 
-#[inline(always)]
-pub const fn size_register(bits: u64) -> u8 {
-    (bits >> 8 & 15) as u8
-}
+    #[inline]
+    pub const fn raw_allocator(packed: u64) -> u8 {
+        (packed >> Self::ALLOCATOR_SHIFT).to_le_bytes()[0]
+    }
 
-#[inline(always)]
-pub const fn count_register(bits: u64) -> u8 {
-    (bits >> 12 & 15) as u8
-}
-
-#[inline(always)]
-pub const fn pointer_register(bits: u64) -> u8 {
-    (bits >> 16 & 15) as u8
-}
-
-/// True if a register number of a packed cookie names a register.
-#[inline(always)]
-pub const fn is_register(number: u8) -> bool {
-    number != NO_REGISTER
-}
-
-#[inline(always)]
-pub const fn frees_pointer(bits: u64) -> bool {
-    bits & FREES_POINTER != 0
-}
-
-#[inline(always)]
-pub const fn result_behind_pointer(bits: u64) -> bool {
-    bits & RESULT_BEHIND_POINTER != 0
+    /// The [`Register`] of an operand, 0 to 2, as its value.
+    #[inline]
+    pub const fn raw_operand(packed: u64, index: u32) -> u8 {
+        (packed >> (Self::OPERANDS_SHIFT + index * Self::OPERAND_BITS)).to_le_bytes()[0] & 0xf
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocator::Allocator;
 
     #[test]
-    fn packs_and_unpacks() {
-        for allocator in Allocator::ALL {
-            for size in [None, Some(Register::Rdi), Some(Register::R15)] {
-                for (frees_pointer, result_behind_pointer) in [(false, true), (true, false)] {
-                    let cookie = Cookie {
-                        allocator,
-                        size,
-                        count: Some(Register::Rsi),
-                        pointer: None,
-                        frees_pointer,
-                        result_behind_pointer,
-                    };
-                    assert_eq!(Cookie::unpack(cookie.pack()), Some(cookie));
-                }
+    fn every_cookie_comes_back() {
+        for role in Role::ALL {
+            for (index, first) in Register::ALL.into_iter().enumerate() {
+                let operands = [
+                    first,
+                    Register::ALL[(index + 4) % 15],
+                    Register::ALL[(index + 9) % 15],
+                ];
+                let cookie = Cookie {
+                    role,
+                    allocator: Allocator::Mremap as u8,
+                    operands,
+                };
+                assert_eq!(Cookie::unpack(cookie.pack()), Some(cookie));
+                assert_eq!(Cookie::raw_operand(cookie.pack(), 0), first as u8);
             }
         }
-        assert_eq!(Cookie::unpack(0), None);
+    }
+
+    #[test]
+    fn what_is_no_cookie_is_refused() {
+        for packed in [0, 8, u64::MAX, 0x0000_0000_0f00_0601] {
+            assert_eq!(Cookie::unpack(packed), None, "{packed:#x}");
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_the_enums() {
+        for (value, register) in Register::ALL.into_iter().enumerate() {
+            assert_eq!(register as usize, value);
+        }
+        for role in Role::ALL {
+            assert_eq!(Role::from_raw(role as u8), Some(role));
+            assert!(role.operand_count() <= 3);
+        }
+        assert_eq!(Role::from_raw(0), None);
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod allocator;
 pub mod config;
+pub mod cookie;
 pub mod event;
 pub mod limits;
 pub mod memory;

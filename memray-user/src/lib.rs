@@ -5,5 +5,6 @@
 
 pub mod cpython;
 pub mod model;
+pub mod probes;
 pub mod target;
 pub mod units;

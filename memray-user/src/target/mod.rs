@@ -4,7 +4,8 @@
 //! checked before memory is reserved, and damage is an error of the module that met it.
 
 pub mod elf;
+pub mod launch;
 pub mod process;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
