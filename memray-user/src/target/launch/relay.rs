@@ -53,6 +53,9 @@ pub struct SignalRelay {
 impl SignalRelay {
     #[expect(unsafe_code, reason = "the calling thread's signal mask")]
     pub fn start() -> Self {
+        // A parent that ignores SIGCHLD hands that on, and then the kernel reaps children before we can ask how they
+        // ended.
+        set_action(libc::SIGCHLD, libc::SIG_DFL);
         let taken = SignalSet::of(RELAYED.into_iter().chain(libc::SIGRTMIN()..=LAST_SIGNAL));
         let mut previous = SignalSet::of([]);
         // SAFETY: both sets are initialised and live through the call.
