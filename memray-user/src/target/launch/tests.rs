@@ -24,9 +24,13 @@ fn run(arguments: &[&str], mut decide: impl FnMut(&Loaded) -> Decision) -> ExitS
     let relay = SignalRelay::start();
     let mut child = launch(arguments).spawn(&signals, &relay).unwrap();
     let pid = child.pid();
-    child
-        .run_until_released::<LaunchError>(|loaded| Ok(decide(loaded)))
-        .unwrap();
+    let mut is_asked = false;
+    let outcome = child.run_until_released::<LaunchError>(|loaded| {
+        is_asked = true;
+        Ok(decide(loaded))
+    });
+    outcome.unwrap();
+    assert!(is_asked, "no program goes by unseen");
     let status = child.wait().unwrap();
     assert!(Process::open(pid).is_err(), "no zombie is left");
     status
@@ -158,6 +162,29 @@ fn the_loaded_point_is_after_relocation_and_before_constructors() {
         assert_eq!((status, seen), (ExitStatus::Exited(0), 2), "{name}");
         assert!(mark.exists(), "the constructor has run in the end");
     }
+}
+
+#[test]
+fn auditing_libraries_do_not_bring_the_loaded_point_forward() {
+    let directory = tempdir().unwrap();
+    let source = "unsigned la_version(unsigned version) { return version; }";
+    let flags = ["-shared", "-fPIC", "-Wl,--no-as-needed", "-lc"];
+    let library = compile(directory.path(), "libaudit.so", source, &flags);
+    let audit = format!("LD_AUDIT={}", library.display());
+    let status = run(&["env", &audit, "sh", "-c", "exit 2"], |loaded| {
+        if loaded.exec_count == 1 {
+            return Decision::WatchForExec;
+        }
+        let objects = Process::open(loaded.pid).unwrap().objects().unwrap();
+        let libraries = objects.iter().filter(|object| object.path.ends_with("libc.so.6"));
+        assert_eq!(
+            libraries.count(),
+            2,
+            "the program's own, beside that of the auditing library"
+        );
+        Decision::Release
+    });
+    assert_eq!(status, ExitStatus::Exited(2));
 }
 
 #[test]

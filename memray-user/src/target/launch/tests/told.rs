@@ -18,6 +18,7 @@ use super::launch;
 use crate::target::{
     launch::{Decision, InheritedSignals, LaunchError, SignalRelay, relay},
     process::Process,
+    testing::compile,
 };
 
 const MODE: &str = "MEMRAY_TEST_LAUNCH_MODE";
@@ -145,7 +146,8 @@ fn the_program_gets_the_signals_that_memray_was_started_with() {
         lines.map(|line| set(line) & !(0b11 << 31)).collect::<Vec<_>>()
     };
     // SIGHUP as nohup does it.
-    for prefix in ["", "trap '' HUP USR1;", "trap '' CHLD;"] {
+    let ignores_children = "exec env --ignore-signal=CHLD \"$0\" \"$@\";";
+    for prefix in ["", "trap '' HUP USR1;", ignores_children] {
         let grep = ["grep", "^Sig", "/proc/self/status"];
         let script = format!("{prefix} exec \"$0\" \"$@\"");
         let plain = Command::new("sh")
@@ -224,13 +226,20 @@ fn pid_line(memray: &mut Child) -> u32 {
 
 #[test]
 fn a_program_that_never_ran_dies_with_memray() {
-    let mut memray = told("hang", "", &["sleep", "60"]).spawn().unwrap();
-    let pid = pid_line(&mut memray);
-    memray.kill().unwrap();
-    memray.wait().unwrap();
-    wait_until("the program is gone", || {
-        Process::open(pid).is_ok_and(|process| process.state() == Some(b'Z')) || Process::open(pid).is_err()
-    });
+    let directory = tempdir().unwrap();
+    let source = "#include <unistd.h>\nint main(void) { pause(); }";
+    // A static one has no debug registers set, which would end it too.
+    for flags in [&[][..], &["-static"]] {
+        let program = compile(directory.path(), "waits", source, flags);
+        let mut memray = told("hang", "", &[program.to_str().unwrap()]).spawn().unwrap();
+        let pid = pid_line(&mut memray);
+        memray.kill().unwrap();
+        memray.wait().unwrap();
+        wait_until("the program is gone", || {
+            Process::open(pid).is_ok_and(|process| process.state() == Some(b'Z'))
+                || Process::open(pid).is_err()
+        });
+    }
 }
 
 #[test]
