@@ -21,7 +21,7 @@ pub enum SessionError {
     Object { path: std::path::PathBuf, source: ElfError },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("`{}` is not a CPython interpreter", executable.display())]
+    #[error("`{}` is not a CPython that can be traced", executable.display())]
     NotPython { executable: std::path::PathBuf },
     #[error("found no function of an allocator in `{}`", executable.display())]
     NoAllocator { executable: std::path::PathBuf },
@@ -36,7 +36,9 @@ impl SessionError {
             Self::Detect(error) => error.hint().map(str::to_owned),
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::NotPython { .. } => Some(
-                "name an interpreter with `--python`, or trace any program with `memray run -- COMMAND`".to_owned(),
+                "name an interpreter of CPython 3.8 to 3.15 with `--python`, or trace any program with `memray run -- \
+                 COMMAND`"
+                    .to_owned(),
             ),
             Self::NoAllocator { .. } => {
                 Some("the program is linked statically and has no symbols; use one that is not stripped".to_owned())

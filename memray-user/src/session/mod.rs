@@ -66,7 +66,7 @@ pub fn record(settings: &Settings, signals: &InheritedSignals) -> Result<Recorde
     let clock = Clock::start();
     let writer = CaptureWriter::create(&settings.output, settings.overwrite, settings.owner)?;
     let relay = SignalRelay::start();
-    match start(settings, signals, &relay, &clock) {
+    match start(settings, signals, &relay) {
         Ok((recorder, child)) => run(settings, recorder, child, writer, clock),
         Err(error) => {
             writer.discard()?;
@@ -79,7 +79,6 @@ fn start<'relay>(
     settings: &Settings,
     signals: &InheritedSignals,
     relay: &'relay SignalRelay,
-    _clock: &Clock,
 ) -> Result<(Recorder, Child<'relay>), SessionError> {
     let recorder = Recorder::load(settings.delivery)?;
     let child = settings.launch.spawn(signals, relay)?;
@@ -96,11 +95,18 @@ fn run(
     let writer = WriterThread::start(writer);
     writer.send(first_batch(settings, &clock));
     let collector = Collector::start(recorder.take_ring()?, recorder.take_counters()?, writer, clock);
-    let released = child.run_until_released(|loaded| {
-        let prepared = prepare(loaded.pid, settings.must_be_python)?;
-        attach(settings, &mut recorder, &collector, prepared)
+    let mut is_recorded = false;
+    let released = child.run_until_released(|loaded| match prepare(loaded.pid, settings.must_be_python)? {
+        Some(prepared) => {
+            is_recorded = true;
+            attach(settings, &mut recorder, &collector, prepared)
+        }
+        None => Ok(Decision::WatchForExec),
     });
     let status = match released {
+        Ok(Outcome::Ended(_)) if !is_recorded => {
+            Err(SessionError::NotPython { executable: settings.launch.program.clone() })
+        }
         Ok(Outcome::Ended(status)) => Ok(status),
         Ok(Outcome::Released) => child.wait().map_err(SessionError::from),
         Err(error) => Err(error),
