@@ -25,6 +25,7 @@ use super::{
     error::BpfError,
     kernel_btf::KernelTypes,
     multi::{self, MultiObject},
+    privileges,
     programs::{
         ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS, RING, STATS, TARGETS,
         TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
@@ -323,6 +324,7 @@ fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
     if OBJECT.is_empty() {
         return Err(BpfError::NoObject);
     }
+    privileges::require()?;
     let fs_base_offset = task_fs_base_offset()?;
     let lossless = u32::from(delivery == Delivery::Lossless);
     EbpfLoader::new()

@@ -24,7 +24,9 @@ const MODULES: &[(&str, &[&str])] = &[
     ("ingest", &["model", "units", "cpython"]),
     (
         "session",
-        &["model", "units", "target", "cpython", "probes", "bpf", "ingest", "store"],
+        &[
+            "model", "units", "target", "cpython", "probes", "bpf", "ingest", "store",
+        ],
     ),
     ("analysis", &["model"]),
     ("report", &["model", "units", "analysis"]),

@@ -36,10 +36,20 @@ impl Recording {
     pub(super) fn execute(self, signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
         let printer = Printer::new(self.talk);
         let settings = self.settings();
-        printer.say(&format!("Writing profile results into {}", settings.output.display()));
-        let Recorded { status, losses, problem } = session::record(&settings, signals)?;
+        printer.say(&format!(
+            "Writing profile results into {}",
+            settings.output.display()
+        ));
+        let Recorded {
+            status,
+            losses,
+            problem,
+        } = session::record(&settings, signals)?;
         // Notices speak of a recording that has ended in order; `problem` of one that has not.
-        let ended = CaptureMetadata { finished: true, ..CaptureMetadata::default() };
+        let ended = CaptureMetadata {
+            finished: true,
+            ..CaptureMetadata::default()
+        };
         say_notices(&Notices::new(&ended, &losses), printer)?;
         if let Some(problem) = problem {
             return Err(problem.into());
@@ -49,12 +59,25 @@ impl Recording {
     }
 
     fn settings(self) -> Settings {
-        let Self { program, output, force, include_startup, talk: _ } = self;
+        let Self {
+            program,
+            output,
+            force,
+            include_startup,
+            talk: _,
+        } = self;
         let must_be_python = program.kind != Kind::Command;
         Settings {
-            launch: Launch { program: program.executable, arguments: program.arguments },
+            launch: Launch {
+                program: program.executable,
+                arguments: program.arguments,
+            },
             output,
-            overwrite: if force { Overwrite::Replace } else { Overwrite::Refuse },
+            overwrite: if force {
+                Overwrite::Replace
+            } else {
+                Overwrite::Refuse
+            },
             owner: behind_sudo(),
             include_startup,
             delivery: Delivery::Lossless,
@@ -85,14 +108,22 @@ impl From<SessionError> for CommandError {
             ) => Blame::Unexpected,
             _ => Blame::User,
         };
-        Self { blame, error: error.into(), hints }
+        Self {
+            blame,
+            error: error.into(),
+            hints,
+        }
     }
 }
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         let hints = error.hint().map(str::to_owned).into_iter().collect();
-        Self { blame: Blame::User, error: error.into(), hints }
+        Self {
+            blame: Blame::User,
+            error: error.into(),
+            hints,
+        }
     }
 }
 
@@ -103,14 +134,30 @@ mod tests {
     #[test]
     fn the_end_of_a_recording_says_what_to_run_next() {
         let text = next_steps(Path::new("a.db"));
-        assert!(text.contains("\nWrote a.db\n") && text.contains("\n  memray flamegraph a.db\n"), "{text}");
+        assert!(
+            text.contains("\nWrote a.db\n") && text.contains("\n  memray flamegraph a.db\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn whose_affair_a_failure_is() {
         let check = |error: SessionError, expect: Blame| assert_eq!(CommandError::from(error).blame, expect);
-        check(SessionError::Bpf(BpfError::Privilege { missing: "CAP_BPF".to_owned() }), Blame::User);
-        check(SessionError::Bpf(BpfError::Missing { name: "free" }), Blame::Unexpected);
-        check(SessionError::NotPython { executable: "/bin/true".into() }, Blame::User);
+        check(
+            SessionError::Bpf(BpfError::Privilege {
+                missing: "CAP_BPF".to_owned(),
+            }),
+            Blame::User,
+        );
+        check(
+            SessionError::Bpf(BpfError::Missing { name: "free" }),
+            Blame::Unexpected,
+        );
+        check(
+            SessionError::NotPython {
+                executable: "/bin/true".into(),
+            },
+            Blame::User,
+        );
     }
 }
