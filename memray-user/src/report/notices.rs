@@ -55,6 +55,21 @@ impl Notices {
                 text: text.to_owned(),
             });
         }
+        notices.extend(Self::of_losses(losses).0);
+        if profile.view == View::Leaks
+            && !profile.is_empty()
+            && let Some(text) = arena_advice(metadata)
+        {
+            notices.push(Notice {
+                kind: NoticeKind::Advice,
+                text,
+            });
+        }
+        Self(notices)
+    }
+
+    /// What was lost, and nothing else: all there is to say at the end of a recording.
+    pub fn of_losses(losses: &[LossRow]) -> Self {
         // Counters of several processes are one sentence.
         let mut sums: BTreeMap<(NoticeKind, &str), (u64, u64, &str)> = BTreeMap::new();
         for loss in losses {
@@ -72,7 +87,7 @@ impl Notices {
             sum.0 = sum.0.saturating_add(loss.events);
             sum.1 = sum.1.saturating_add(loss.bytes);
         }
-        for ((kind, reason), (events, bytes, description)) in sums {
+        let notice = |((kind, reason), (events, bytes, description)): ((_, &str), (u64, u64, &str))| {
             let bytes = if bytes == 0 {
                 String::new()
             } else {
@@ -89,18 +104,9 @@ impl Notices {
                 printable(what),
                 printable(reason)
             );
-            notices.push(Notice { kind, text });
-        }
-        if profile.view == View::Leaks
-            && !profile.is_empty()
-            && let Some(text) = arena_advice(metadata)
-        {
-            notices.push(Notice {
-                kind: NoticeKind::Advice,
-                text,
-            });
-        }
-        Self(notices)
+            Notice { kind, text }
+        };
+        Self(sums.into_iter().map(notice).collect())
     }
 
     pub fn is_empty(&self) -> bool {
