@@ -27,7 +27,7 @@ use super::{
     multi::{self, MultiObject},
     privileges,
     programs::{
-        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FREE_ENTRY, LOSSLESS, RING, STATS, TARGETS,
+        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS, RING, STATS, TARGETS,
         TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
     },
     system::attach_tracepoint,
@@ -80,6 +80,14 @@ impl Half {
         }
     }
 
+    /// The program that does nothing, for [`Recorder::load_floor`].
+    const fn floor_program(self) -> &'static str {
+        match self {
+            Self::AllocatorReturn => FLOOR_RETURN,
+            Self::Free | Self::CodeDealloc | Self::AllocatorEntry => FLOOR_ENTRY,
+        }
+    }
+
     const fn program(self) -> &'static str {
         match self {
             Self::Free => FREE_ENTRY,
@@ -117,18 +125,8 @@ impl Recorder {
     /// Makes the maps, loads every program and attaches those that watch the whole system (they look at traced
     /// processes only).
     pub fn load(delivery: Delivery) -> Result<Self, BpfError> {
-        if OBJECT.is_empty() {
-            return Err(BpfError::NoObject);
-        }
-        privileges::require()?;
-        let fs_base_offset = task_fs_base_offset()?;
-        let lossless = u32::from(delivery == Delivery::Lossless);
-        let ebpf = EbpfLoader::new()
-            .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
-            .override_global(LOSSLESS, &lossless, true)
-            .load(OBJECT)
-            .map_err(|error| BpfError::Maps(Box::new(error)))?;
-        let multi = match load_multi(&ebpf) {
+        let ebpf = load_object(delivery)?;
+        let multi = match load_multi(&ebpf, Half::program) {
             Ok(programs) => Some(programs),
             Err(BpfError::Verifier { source, log, program }) => {
                 // A kernel before 6.6 refuses the attach type before it looks at the program: no log.
@@ -149,6 +147,13 @@ impl Recorder {
             }
         }
         Ok(recorder)
+    }
+
+    /// Loads programs that do nothing in place of all: what the probes alone cost.
+    pub fn load_floor() -> Result<Self, BpfError> {
+        let ebpf = load_object(Delivery::Lossy)?;
+        let multi = Some(load_multi(&ebpf, Half::floor_program)?);
+        Ok(Self { ebpf, multi, links: Vec::new(), attached: BTreeSet::new(), lives: 0 })
     }
 
     /// Tells the programs about a new life of a process. Do it before its probes are attached.
@@ -315,11 +320,25 @@ where
     program.try_into().ok().ok_or(BpfError::Missing { name })
 }
 
-fn load_multi(ebpf: &Ebpf) -> Result<MultiPrograms, BpfError> {
+fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
+    if OBJECT.is_empty() {
+        return Err(BpfError::NoObject);
+    }
+    privileges::require()?;
+    let fs_base_offset = task_fs_base_offset()?;
+    let lossless = u32::from(delivery == Delivery::Lossless);
+    EbpfLoader::new()
+        .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
+        .override_global(LOSSLESS, &lossless, true)
+        .load(OBJECT)
+        .map_err(|error| BpfError::Maps(Box::new(error)))
+}
+
+fn load_multi(ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
     let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
     [Half::Free, Half::CodeDealloc, Half::AllocatorEntry, Half::AllocatorReturn]
         .into_iter()
-        .map(|half| Ok((half, object.load(half.program())?)))
+        .map(|half| Ok((half, object.load(name(half))?)))
         .collect()
 }
 

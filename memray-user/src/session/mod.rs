@@ -17,7 +17,7 @@ mod writer;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::error::SessionError;
+pub use self::{error::SessionError, prepare::prepare_process};
 use self::{
     clock::Clock,
     collector::Collector,

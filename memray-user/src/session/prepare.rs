@@ -57,6 +57,15 @@ pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>
     Ok(Some(Prepared { pid, row, reader, config, sites, arguments }))
 }
 
+/// What a benchmark needs to attach the probes of a recording by itself.
+pub fn prepare_process(pid: u32) -> Result<(TargetConfig, Vec<ProbeSite>), SessionError> {
+    let process = Process::open(pid)?;
+    let objects = process.objects()?;
+    let interpreter = detect(&process, &objects)?;
+    let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
+    Ok((config, sites(&objects, interpreter.as_ref())?))
+}
+
 fn sites(objects: &[MappedObject], interpreter: Option<&Interpreter>) -> Result<Vec<ProbeSite>, SessionError> {
     let mut files = Vec::with_capacity(objects.len());
     for object in objects {
