@@ -93,10 +93,16 @@ fn main() -> Result<()> {
             }
         }
     }
-    println!("{:>6} {:>12} {:>12} {:>12} {:>10}", "frames", "untraced ns", "floor ns", "recorded ns", "ratio");
+    println!(
+        "{:>6} {:>12} {:>12} {:>12} {:>10}",
+        "frames", "untraced ns", "floor ns", "recorded ns", "ratio"
+    );
     for (depth, result) in DEPTHS.iter().zip(results) {
         let [untraced, floor, recorded] = result.map(median);
-        println!("{depth:>6} {untraced:>12.0} {floor:>12.0} {recorded:>12.0} {:>10.2}", recorded / floor);
+        println!(
+            "{depth:>6} {untraced:>12.0} {floor:>12.0} {recorded:>12.0} {:>10.2}",
+            recorded / floor
+        );
     }
     drop(target.input);
     target.child.wait()?;
@@ -104,7 +110,12 @@ fn main() -> Result<()> {
 }
 
 fn measure_variant(target: &mut Target, pid: u32, variant: Variant) -> Result<Vec<f64>> {
-    let mut measure_all = || DEPTHS.iter().map(|depth| target.measure(*depth)).collect::<Result<Vec<f64>>>();
+    let mut measure_all = || {
+        DEPTHS
+            .iter()
+            .map(|depth| target.measure(*depth))
+            .collect::<Result<Vec<f64>>>()
+    };
     let mut recorder = match variant {
         Variant::Untraced => return measure_all(),
         Variant::Floor => Recorder::load_floor()?,

@@ -27,8 +27,8 @@ use super::{
     multi::{self, MultiObject},
     privileges,
     programs::{
-        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS, RING, STATS, TARGETS,
-        TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
+        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS,
+        RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
     },
     system::attach_tracepoint,
     tracepoints::Tracepoints,
@@ -137,13 +137,22 @@ impl Recorder {
             }
             Err(error) => return Err(error),
         };
-        let mut recorder = Self { ebpf, multi, links: Vec::new(), attached: BTreeSet::new(), lives: 0 };
+        let mut recorder = Self {
+            ebpf,
+            multi,
+            links: Vec::new(),
+            attached: BTreeSet::new(),
+            lives: 0,
+        };
         recorder.attach_tracepoints()?;
         recorder.attach_thread_exit()?;
         if recorder.multi.is_none() {
             for name in [ALLOCATOR_ENTRY, ALLOCATOR_RETURN, FREE_ENTRY, CODE_DEALLOC] {
                 let program: &mut UProbe = program(&mut recorder.ebpf, name)?;
-                program.load().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+                program.load().map_err(|source| BpfError::Load {
+                    program: name,
+                    source: Box::new(source),
+                })?;
             }
         }
         Ok(recorder)
@@ -153,15 +162,30 @@ impl Recorder {
     pub fn load_floor() -> Result<Self, BpfError> {
         let ebpf = load_object(Delivery::Lossy)?;
         let multi = Some(load_multi(&ebpf, Half::floor_program)?);
-        Ok(Self { ebpf, multi, links: Vec::new(), attached: BTreeSet::new(), lives: 0 })
+        Ok(Self {
+            ebpf,
+            multi,
+            links: Vec::new(),
+            attached: BTreeSet::new(),
+            lives: 0,
+        })
     }
 
     /// Tells the programs about a new life of a process. Do it before its probes are attached.
     pub fn set_target(&mut self, pid: u32, config: &TargetConfig) -> Result<(), BpfError> {
         self.lives += 1;
-        let config = TargetConfig { life: self.lives, ..*config };
-        let failed = |source| BpfError::Map { map: TARGETS, source: Box::new(source) };
-        let map = self.ebpf.map_mut(TARGETS).ok_or(BpfError::Missing { name: TARGETS })?;
+        let config = TargetConfig {
+            life: self.lives,
+            ..*config
+        };
+        let failed = |source| BpfError::Map {
+            map: TARGETS,
+            source: Box::new(source),
+        };
+        let map = self
+            .ebpf
+            .map_mut(TARGETS)
+            .ok_or(BpfError::Missing { name: TARGETS })?;
         let mut targets: BpfHashMap<&mut MapData, u32, TargetConfigPod> = map.try_into().map_err(failed)?;
         targets.insert(pid, TargetConfigPod(config), 0).map_err(failed)
     }
@@ -176,11 +200,17 @@ impl Recorder {
                 target: site.path.display().to_string(),
                 source: error.into(),
             })?;
-            if !self.attached.insert((pid, file.dev(), file.ino(), site.file_offset)) {
+            if !self
+                .attached
+                .insert((pid, file.dev(), file.ino(), site.file_offset))
+            {
                 continue;
             }
             for half in Half::all_of(site.role) {
-                groups.entry((*half, &site.path)).or_default().push((site.file_offset, site.cookie));
+                groups
+                    .entry((*half, &site.path))
+                    .or_default()
+                    .push((site.file_offset, site.cookie));
             }
         }
         for ((half, path), points) in groups {
@@ -189,7 +219,13 @@ impl Recorder {
         Ok(())
     }
 
-    fn attach_group(&mut self, pid: u32, half: Half, path: &Path, points: &[(u64, u64)]) -> Result<(), BpfError> {
+    fn attach_group(
+        &mut self,
+        pid: u32,
+        half: Half,
+        path: &Path,
+        points: &[(u64, u64)],
+    ) -> Result<(), BpfError> {
         let name = half.program();
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Attach {
             program: name,
@@ -199,7 +235,8 @@ impl Recorder {
         if let Some(multi) = &self.multi {
             let program = multi.get(&half).ok_or(BpfError::Missing { name })?;
             let is_return = half == Half::AllocatorReturn;
-            let link = multi::attach(program, path, points, is_return, pid).map_err(|error| failed(error.into()))?;
+            let link =
+                multi::attach(program, path, points, is_return, pid).map_err(|error| failed(error.into()))?;
             self.links.push(link);
             return Ok(());
         }
@@ -207,8 +244,13 @@ impl Recorder {
         let program: &mut UProbe = program(&mut self.ebpf, name)?;
         for (file_offset, cookie) in points {
             let location = UProbeAttachLocation::AbsoluteOffset(*file_offset);
-            let point = UProbeAttachPoint { location, cookie: Some(*cookie) };
-            program.attach(point, path, scope).map_err(|error| failed(error.into()))?;
+            let point = UProbeAttachPoint {
+                location,
+                cookie: Some(*cookie),
+            };
+            program
+                .attach(point, path, scope)
+                .map_err(|error| failed(error.into()))?;
         }
         Ok(())
     }
@@ -216,28 +258,46 @@ impl Recorder {
     /// The reading end of the ring; once.
     pub fn take_ring(&mut self) -> Result<RingReader, BpfError> {
         let map = self.ebpf.take_map(RING).ok_or(BpfError::Missing { name: RING })?;
-        let ring = RingBuf::try_from(map).map_err(|source| BpfError::Map { map: RING, source: Box::new(source) })?;
+        let ring = RingBuf::try_from(map).map_err(|source| BpfError::Map {
+            map: RING,
+            source: Box::new(source),
+        })?;
         Ok(RingReader { ring })
     }
 
     /// The reading end of the counters; once.
     pub fn take_counters(&mut self) -> Result<Counters, BpfError> {
-        let map = self.ebpf.take_map(STATS).ok_or(BpfError::Missing { name: STATS })?;
-        let stats =
-            PerCpuArray::try_from(map).map_err(|source| BpfError::Map { map: STATS, source: Box::new(source) })?;
+        let map = self
+            .ebpf
+            .take_map(STATS)
+            .ok_or(BpfError::Missing { name: STATS })?;
+        let stats = PerCpuArray::try_from(map).map_err(|source| BpfError::Map {
+            map: STATS,
+            source: Box::new(source),
+        })?;
         Ok(Counters { stats })
     }
 
     fn attach_tracepoints(&mut self) -> Result<(), BpfError> {
         let (_, _, first) = TRACEPOINTS[0];
-        let tracepoints = Tracepoints::open().map_err(|source| BpfError::Tracepoint { name: first, source })?;
+        let tracepoints =
+            Tracepoints::open().map_err(|source| BpfError::Tracepoint { name: first, source })?;
         for (name, category, tracepoint) in TRACEPOINTS {
             let program: &mut TracePoint = program(&mut self.ebpf, name)?;
-            program.load().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+            program.load().map_err(|source| BpfError::Load {
+                program: name,
+                source: Box::new(source),
+            })?;
             let id = tracepoints
                 .id(category, tracepoint)
-                .map_err(|source| BpfError::Tracepoint { name: tracepoint, source })?;
-            let fd = program.fd().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+                .map_err(|source| BpfError::Tracepoint {
+                    name: tracepoint,
+                    source,
+                })?;
+            let fd = program.fd().map_err(|source| BpfError::Load {
+                program: name,
+                source: Box::new(source),
+            })?;
             let link = attach_tracepoint(fd.as_fd(), id).map_err(|error| BpfError::Attach {
                 program: name,
                 target: tracepoint.to_owned(),
@@ -251,7 +311,10 @@ impl Recorder {
     fn attach_thread_exit(&mut self) -> Result<(), BpfError> {
         const TARGET: &str = "sched_process_exit";
         let program: &mut RawTracePoint = program(&mut self.ebpf, THREAD_EXIT)?;
-        program.load().map_err(|source| BpfError::Load { program: THREAD_EXIT, source: Box::new(source) })?;
+        program.load().map_err(|source| BpfError::Load {
+            program: THREAD_EXIT,
+            source: Box::new(source),
+        })?;
         program.attach(TARGET).map_err(|error| BpfError::Attach {
             program: THREAD_EXIT,
             target: TARGET.to_owned(),
@@ -302,10 +365,10 @@ impl Counters {
     pub fn read(&self) -> Result<[u64; StatId::COUNT], BpfError> {
         let mut sums = [0; StatId::COUNT];
         for (index, sum) in (0u32..).zip(&mut sums) {
-            let values = self
-                .stats
-                .get(&index, 0)
-                .map_err(|source| BpfError::Map { map: STATS, source: Box::new(source) })?;
+            let values = self.stats.get(&index, 0).map_err(|source| BpfError::Map {
+                map: STATS,
+                source: Box::new(source),
+            })?;
             *sum = values.iter().sum();
         }
         Ok(sums)
@@ -336,19 +399,20 @@ fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
 
 fn load_multi(ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
     let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
-    [Half::Free, Half::CodeDealloc, Half::AllocatorEntry, Half::AllocatorReturn]
-        .into_iter()
-        .map(|half| Ok((half, object.load(name(half))?)))
-        .collect()
+    [
+        Half::Free,
+        Half::CodeDealloc,
+        Half::AllocatorEntry,
+        Half::AllocatorReturn,
+    ]
+    .into_iter()
+    .map(|half| Ok((half, object.load(name(half))?)))
+    .collect()
 }
 
 fn map_fd(map: &Map) -> Option<RawFd> {
-    let data = match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data,
-        _ => return None,
+    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
+        return None;
     };
     Some(data.fd().as_fd().as_raw_fd())
 }
@@ -358,5 +422,8 @@ fn task_fs_base_offset() -> Result<u64, BpfError> {
     let types = KernelTypes::parse(&bytes);
     types
         .and_then(|types| types.member_offset("task_struct", &["thread", "fsbase"]))
-        .ok_or(BpfError::KernelTypeMissing { structure: "task_struct", member: "thread.fsbase" })
+        .ok_or(BpfError::KernelTypeMissing {
+            structure: "task_struct",
+            member: "thread.fsbase",
+        })
 }

@@ -55,7 +55,7 @@ impl Notices {
                 text: text.to_owned(),
             });
         }
-        notices.extend(of_losses(losses));
+        notices.extend(Self::of_losses(losses).0);
         if profile.view == View::Leaks
             && !profile.is_empty()
             && let Some(text) = arena_advice(metadata)
@@ -68,9 +68,45 @@ impl Notices {
         Self(notices)
     }
 
-    /// What is known when a recording has ended in order, before any report of it.
-    pub fn of_recording(losses: &[LossRow]) -> Self {
-        Self(of_losses(losses))
+    /// What was lost, and nothing else: all there is to say at the end of a recording.
+    pub fn of_losses(losses: &[LossRow]) -> Self {
+        // Counters of several processes are one sentence.
+        let mut sums: BTreeMap<(NoticeKind, &str), (u64, u64, &str)> = BTreeMap::new();
+        for loss in losses {
+            let kind = match loss.kind.as_str() {
+                "lost" => NoticeKind::Lost,
+                "degraded" => NoticeKind::Degraded,
+                _ => continue,
+            };
+            if loss.events == 0 {
+                continue;
+            }
+            let sum = sums
+                .entry((kind, &loss.reason))
+                .or_insert((0, 0, &loss.description));
+            sum.0 = sum.0.saturating_add(loss.events);
+            sum.1 = sum.1.saturating_add(loss.bytes);
+        }
+        let notice = |((kind, reason), (events, bytes, description)): ((_, &str), (u64, u64, &str))| {
+            let bytes = if bytes == 0 {
+                String::new()
+            } else {
+                format!(", {}", size_text(bytes))
+            };
+            let what = if description.is_empty() {
+                reason
+            } else {
+                description
+            };
+            let text = format!(
+                "{} {}{bytes} ({})",
+                count_text(events),
+                printable(what),
+                printable(reason)
+            );
+            Notice { kind, text }
+        };
+        Self(sums.into_iter().map(notice).collect())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -133,48 +169,6 @@ fn arena_advice(metadata: &CaptureMetadata) -> Option<String> {
          arena; record with PYTHONMALLOC=malloc in the environment to see single objects",
         printable(&process.python_allocator)
     ))
-}
-
-/// Lost first, then degraded.
-fn of_losses(losses: &[LossRow]) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    // Counters of several processes are one sentence.
-    let mut sums: BTreeMap<(NoticeKind, &str), (u64, u64, &str)> = BTreeMap::new();
-    for loss in losses {
-        let kind = match loss.kind.as_str() {
-            "lost" => NoticeKind::Lost,
-            "degraded" => NoticeKind::Degraded,
-            _ => continue,
-        };
-        if loss.events == 0 {
-            continue;
-        }
-        let sum = sums
-            .entry((kind, &loss.reason))
-            .or_insert((0, 0, &loss.description));
-        sum.0 = sum.0.saturating_add(loss.events);
-        sum.1 = sum.1.saturating_add(loss.bytes);
-    }
-    for ((kind, reason), (events, bytes, description)) in sums {
-        let bytes = if bytes == 0 {
-            String::new()
-        } else {
-            format!(", {}", size_text(bytes))
-        };
-        let what = if description.is_empty() {
-            reason
-        } else {
-            description
-        };
-        let text = format!(
-            "{} {}{bytes} ({})",
-            count_text(events),
-            printable(what),
-            printable(reason)
-        );
-        notices.push(Notice { kind, text });
-    }
-    notices
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ pub enum SessionError {
     #[error(transparent)]
     Detect(#[from] DetectError),
     #[error("failed to read `{}`", path.display())]
-    Object { path: std::path::PathBuf, source: ElfError },
+    Object {
+        path: std::path::PathBuf,
+        source: ElfError,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("`{}` is not a CPython that can be traced", executable.display())]

@@ -17,7 +17,6 @@ mod writer;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::{error::SessionError, prepare::prepare_process};
 use self::{
     clock::Clock,
     collector::Collector,
@@ -25,11 +24,14 @@ use self::{
     script::script_start,
     writer::WriterThread,
 };
+pub use self::{error::SessionError, prepare::prepare_process};
 use crate::{
     bpf::{Delivery, Recorder},
     model::{Batch, LossRow},
     store::{CaptureWriter, Overwrite, StoreError, meta_key},
-    target::launch::{Child, Decision, ExitStatus, InheritedSignals, Launch, LaunchError, Outcome, SignalRelay},
+    target::launch::{
+        Child, Decision, ExitStatus, InheritedSignals, Launch, LaunchError, Outcome, SignalRelay,
+    },
 };
 
 /// What to record, and where to.
@@ -104,9 +106,9 @@ fn run(
         None => Ok(Decision::WatchForExec),
     });
     let status = match released {
-        Ok(Outcome::Ended(_)) if !is_recorded => {
-            Err(SessionError::NotPython { executable: settings.launch.program.clone() })
-        }
+        Ok(Outcome::Ended(_)) if !is_recorded => Err(SessionError::NotPython {
+            executable: settings.launch.program.clone(),
+        }),
         Ok(Outcome::Ended(status)) => Ok(status),
         Ok(Outcome::Released) => child.wait().map_err(SessionError::from),
         Err(error) => Err(error),
@@ -132,17 +134,32 @@ fn attach(
     collector: &Collector,
     prepared: Prepared,
 ) -> Result<Decision, SessionError> {
-    let Prepared { pid, row, reader, config, sites, arguments } = prepared;
+    let Prepared {
+        pid,
+        row,
+        reader,
+        config,
+        sites,
+        arguments,
+    } = prepared;
     let is_python = !row.python_version.is_empty();
     let script = script_start(is_python && !settings.include_startup, &arguments);
     collector.add_process(row, Box::new(reader), script);
     recorder.set_target(pid, &config)?;
     recorder.attach(pid, &sites)?;
-    Ok(if is_python { Decision::Release } else { Decision::WatchForExec })
+    Ok(if is_python {
+        Decision::Release
+    } else {
+        Decision::WatchForExec
+    })
 }
 
 fn first_batch(settings: &Settings, clock: &Clock) -> Batch {
-    let words = settings.launch.arguments.iter().map(|word| word.to_string_lossy().into_owned());
+    let words = settings
+        .launch
+        .arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned());
     let entry = |key: &str, value: String| (key.to_owned(), value);
     let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
     Batch {

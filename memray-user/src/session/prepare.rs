@@ -48,13 +48,26 @@ pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>
         pid,
         command_line: words.collect::<Vec<_>>().join(" "),
         executable: executable.to_string_lossy().into_owned(),
-        python_version: interpreter.as_ref().map(|found| found.version.to_string()).unwrap_or_default(),
-        python_allocator: interpreter.as_ref().map(|found| found.python_allocator.clone()).unwrap_or_default(),
+        python_version: interpreter
+            .as_ref()
+            .map(|found| found.version.to_string())
+            .unwrap_or_default(),
+        python_allocator: interpreter
+            .as_ref()
+            .map(|found| found.python_allocator.clone())
+            .unwrap_or_default(),
         ..ProcessRow::default()
     };
     let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
     let reader = PythonProcess { process, interpreter };
-    Ok(Some(Prepared { pid, row, reader, config, sites, arguments }))
+    Ok(Some(Prepared {
+        pid,
+        row,
+        reader,
+        config,
+        sites,
+        arguments,
+    }))
 }
 
 /// What a benchmark needs to attach the probes of a recording by itself.
@@ -66,11 +79,16 @@ pub fn prepare_process(pid: u32) -> Result<(TargetConfig, Vec<ProbeSite>), Sessi
     Ok((config, sites(&objects, interpreter.as_ref())?))
 }
 
-fn sites(objects: &[MappedObject], interpreter: Option<&Interpreter>) -> Result<Vec<ProbeSite>, SessionError> {
+fn sites(
+    objects: &[MappedObject],
+    interpreter: Option<&Interpreter>,
+) -> Result<Vec<ProbeSite>, SessionError> {
     let mut files = Vec::with_capacity(objects.len());
     for object in objects {
-        let file = ElfFile::open(&object.open_path)
-            .map_err(|source| SessionError::Object { path: object.path.clone(), source })?;
+        let file = ElfFile::open(&object.open_path).map_err(|source| SessionError::Object {
+            path: object.path.clone(),
+            source,
+        })?;
         files.push((object, file));
     }
     let code_dealloc = interpreter.and_then(|found| found.code_dealloc_avma);

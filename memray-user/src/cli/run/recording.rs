@@ -44,8 +44,7 @@ impl Recording {
             losses,
             problem,
         } = session::record(&settings, signals)?;
-        // That a recording was cut off, `problem` says.
-        say_notices(&Notices::of_recording(&losses), printer)?;
+        say_notices(&Notices::of_losses(&losses), printer)?;
         if let Some(problem) = problem {
             return Err(problem.into());
         }
