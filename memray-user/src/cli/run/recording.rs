@@ -18,7 +18,7 @@ use crate::{
     report::Notices,
     session::{self, Recorded, SessionError, Settings},
     store::{Overwrite, StoreError},
-    target::launch::{InheritedSignals, Launch},
+    target::launch::{ExitStatus, InheritedSignals, Launch},
 };
 
 /// All that a recording needs to know.
@@ -36,15 +36,24 @@ impl Recording {
     pub(super) fn execute(self, signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
         let printer = Printer::new(self.talk);
         let settings = self.settings();
-        printer.say(&format!(
-            "Writing profile results into {}",
-            settings.output.display()
-        ));
+        let begun = || {
+            printer.say(&format!(
+                "Writing profile results into {}",
+                settings.output.display()
+            ));
+        };
         let Recorded {
             status,
             losses,
             problem,
-        } = session::record(&settings, signals)?;
+        } = match session::record(&settings, signals, begun) {
+            Err(SessionError::NothingRecorded { program, status }) => {
+                let error = SessionError::NothingRecorded { program, status };
+                printer.error(&CommandError::from(error).render());
+                without_success(status).exit_alike()
+            }
+            recorded => recorded?,
+        };
         // Notices speak of a recording that has ended in order; `problem` of one that has not.
         let ended = CaptureMetadata {
             finished: true,
@@ -83,6 +92,14 @@ impl Recording {
             delivery: Delivery::Lossless,
             must_be_python,
         }
+    }
+}
+
+/// The program's own status, but never one that says that all is well.
+fn without_success(status: ExitStatus) -> ExitStatus {
+    match status {
+        ExitStatus::Exited(0) => ExitStatus::Exited(i32::from(Blame::User.exit_code())),
+        status => status,
     }
 }
 

@@ -29,7 +29,7 @@ pub use self::{
     exit::ExitStatus,
     inherited::InheritedSignals,
     loaded::{Loaded, LoadedPoint},
-    program::find_program,
+    program::{find_program, is_script},
     relay::SignalRelay,
 };
 use super::process::ProcessError;
