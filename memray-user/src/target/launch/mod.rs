@@ -21,6 +21,7 @@ mod program;
 mod ptrace;
 mod relay;
 mod spawn;
+mod startup;
 
 use std::{ffi::OsString, io, path::PathBuf};
 
