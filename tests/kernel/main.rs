@@ -4,4 +4,5 @@
     reason = "helpers of tests fail by panicking, as the tests do"
 )]
 
+mod run_ending;
 mod run_surroundings;

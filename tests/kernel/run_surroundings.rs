@@ -7,7 +7,7 @@ use std::{
 };
 
 use memray_tests::{
-    behavior::{ending, memray_run, plain, run_with_input, usual_python},
+    behavior::{ending, for_each_case, memray_run, plain, run_with_input, usual_python},
     program,
 };
 
@@ -73,7 +73,6 @@ fn folder() -> tempfile::TempDir {
 
 #[test]
 fn every_form_of_program() {
-    let folder = folder();
     let python = usual_python().program.to_str().unwrap();
     let code = fs::read_to_string(program("surroundings.py")).unwrap();
     let forms: &[&[&str]] = &[
@@ -88,46 +87,39 @@ fn every_form_of_program() {
         &["--", python, "-I", "s.py"],
         &["--", python, "-ISBOuX", "dev", "-W", "ignore", "s.py", "1"],
     ];
-    for words in forms {
+    for_each_case(forms, |words| {
+        let folder = folder();
         let output = check(folder.path(), words);
         assert!(
             output.status.success() && output.stdout.len() > 2000,
             "{output:?}"
         );
-    }
+    });
 }
 
 #[test]
 fn what_a_parent_leaves_to_its_children() {
-    let folder = folder();
-    let check = |prepare: &str| {
-        check_after(
-            folder.path(),
-            &format!("signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n{prepare}"),
-        );
-    };
-    check("os.environb.clear(); os.environb[b'EMPTY'] = b''; os.environb[b'\\xff'] = b'\\xff'");
-    check(
+    let cases = [
+        "os.environb.clear(); os.environb[b'EMPTY'] = b''; os.environb[b'\\xff'] = b'\\xff'",
         "os.umask(0o027); os.nice(3)
 for name in 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGTSTP', 'SIGRTMIN', 'SIGPIPE':
     signal.signal(getattr(signal, name), signal.SIG_IGN)",
-    );
-    check(
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, 40])
 resource.setrlimit(resource.RLIMIT_NOFILE, (77, 99))
 resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 34))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 5))",
-    );
-    check(
         "os.dup2(1, 9); os.close(2)
 libc.prctl(29, 70_000)  # PR_SET_TIMERSLACK
 open('/proc/self/oom_score_adj', 'w').write('321')
 open('/proc/self/coredump_filter', 'w').write('0x7f')",
-    );
-    check("os.close(0)");
-    check("os.sched_setaffinity(0, [0]); os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))");
-    // ADDR_NO_RANDOMIZE
-    check("libc.personality(0x0040000)");
+        "os.close(0)",
+        "os.sched_setaffinity(0, [0]); os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))",
+        "libc.personality(0x0040000)  # ADDR_NO_RANDOMIZE",
+    ];
+    for_each_case(&cases, |prepare| {
+        let prepare = format!("signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n{prepare}");
+        check_after(folder().path(), &prepare);
+    });
 }
 
 /// Runs both by exec of an interpreter that has changed what exec passes on.
@@ -140,7 +132,9 @@ os.execv(sys.argv[1], sys.argv[1:])"
     );
     check_commands(folder, &["s.py", "1"], |command| {
         let mut prepared = plain(folder, &usual_python().program);
-        prepared.args(["-I", "-S", "-c", &code]).arg(command.get_program());
+        prepared
+            .args(["-I", "-S", "-c", &code])
+            .arg(command.get_program());
         prepared.args(command.get_args());
         prepared
     });

@@ -7,7 +7,10 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -129,8 +132,8 @@ pub struct Ending {
 /// # Panics
 /// If one of these does not hold.
 pub fn ending(path: &Path) -> Ending {
-    let capture =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the capture can be opened");
+    let capture = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .expect("the capture can be opened");
     let text = |sql: &str| -> String {
         capture
             .query_row(sql, [], |row| row.get(0))
@@ -160,6 +163,21 @@ pub fn ending(path: &Path) -> Ending {
             .expect("versions are text"),
         n_allocations: number("SELECT sum(alloc_count) FROM sites").unwrap_or(0),
     }
+}
+
+/// Runs `check` on all cases, a few at a time: a recording waits for the kernel more than it works.
+pub fn for_each_case<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
+    const AT_ONCE: usize = 4;
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(cases.len()) {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    check(case);
+                }
+            });
+        }
+    });
 }
 
 /// How a process ended, as `$?` of a shell shows it.
