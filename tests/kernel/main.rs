@@ -5,4 +5,5 @@
 )]
 
 mod run_ending;
+mod run_signals;
 mod run_surroundings;
