@@ -1,1 +1,9 @@
 //! Tests that need root and real uprobes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, as the tests do"
+)]
+
+mod run_ending;
+mod run_signals;
+mod run_surroundings;

@@ -5,9 +5,8 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::{ffi::OsStringExt as _, fs::PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use crate::{
@@ -74,11 +73,7 @@ impl Program {
             CommandError::user(format!("there is no interpreter `{}`", python.display()))
                 .hint("name one with `--python`: a path, or a name that is in PATH")
         })?;
-        let (executable, first_argument) = match behind_script(&executable)? {
-            Some(real) => (real.clone(), real.into_os_string()),
-            None => (executable, python.to_owned()),
-        };
-        let mut arguments = vec![first_argument];
+        let mut arguments = vec![python.to_owned()];
         let (name, folder) = match kind {
             Kind::Module => {
                 arguments.push("-m".into());
@@ -125,26 +120,6 @@ fn find_executable(name: &OsStr, path: Option<OsString>) -> Option<PathBuf> {
 
 fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
-/// The interpreter that a script starts, as pyenv's `python3` is one: asked for its own name, so that the recording
-/// begins with the interpreter and not with a shell. None if the file is no script.
-fn behind_script(executable: &Path) -> Result<Option<PathBuf>, CommandError> {
-    if !starts_with(executable, b"#!").map_err(|error| unreadable(executable, error))? {
-        return Ok(None);
-    }
-    let question = ["-I", "-c", "import sys; sys.stdout.write(sys.executable)"];
-    let output = Command::new(executable)
-        .args(question)
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|error| unreadable(executable, error))?;
-    let answer = PathBuf::from(OsString::from_vec(output.stdout));
-    if output.status.success() && is_executable(&answer) && !starts_with(&answer, b"#!").unwrap_or(true) {
-        return Ok(Some(answer));
-    }
-    let error = CommandError::user(format!("`{}` did not name its interpreter", executable.display()));
-    Err(error.hint("name the interpreter itself with `--python`"))
 }
 
 fn starts_with(path: &Path, expected: &[u8]) -> io::Result<bool> {
@@ -234,25 +209,6 @@ mod tests {
         check(Kind::Module, &["http.server", "1"], "memray-http.server.7.db");
         check(Kind::Code, &["pass"], "memray-string.7.db");
         check(Kind::Command, &["/bin/sh", "-c", "true"], "memray-sh.7.db");
-    }
-
-    #[test]
-    fn an_interpreter_behind_a_script_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let check = |text: &str, expect: Option<&str>| {
-            let script = folder.path().join("python");
-            fs::write(&script, text).unwrap();
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-            assert_eq!(
-                behind_script(&script).ok(),
-                expect.map(|path| Some(PathBuf::from(path))),
-                "{text}"
-            );
-        };
-        check("#!/bin/sh\nprintf /bin/sh\n", Some("/bin/sh"));
-        check("#!/bin/sh\nprintf nothing\n", None);
-        check("#!/bin/sh\nprintf /bin/sh; exit 1\n", None);
-        assert_eq!(behind_script(Path::new("/bin/sh")).unwrap(), None);
     }
 
     #[test]

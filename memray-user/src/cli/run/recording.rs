@@ -17,7 +17,7 @@ use crate::{
     report::Notices,
     session::{self, Recorded, SessionError, Settings},
     store::{Overwrite, StoreError},
-    target::launch::{InheritedSignals, Launch},
+    target::launch::{ExitStatus, InheritedSignals, Launch},
 };
 
 /// All that a recording needs to know.
@@ -35,15 +35,24 @@ impl Recording {
     pub(super) fn execute(self, signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
         let printer = Printer::new(self.talk);
         let settings = self.settings();
-        printer.say(&format!(
-            "Writing profile results into {}",
-            settings.output.display()
-        ));
+        let begun = || {
+            printer.say(&format!(
+                "Writing profile results into {}",
+                settings.output.display()
+            ));
+        };
         let Recorded {
             status,
             losses,
             problem,
-        } = session::record(&settings, signals)?;
+        } = match session::record(&settings, signals, begun) {
+            Err(SessionError::NothingRecorded { program, status }) => {
+                let error = SessionError::NothingRecorded { program, status };
+                printer.error(&CommandError::from(error).render());
+                without_success(status).exit_alike()
+            }
+            recorded => recorded?,
+        };
         say_notices(&Notices::of_losses(&losses), printer)?;
         if let Some(problem) = problem {
             return Err(problem.into());
@@ -77,6 +86,14 @@ impl Recording {
             delivery: Delivery::Lossless,
             must_be_python,
         }
+    }
+}
+
+/// The program's own status, but never one that says that all is well.
+fn without_success(status: ExitStatus) -> ExitStatus {
+    match status {
+        ExitStatus::Exited(0) => ExitStatus::Exited(i32::from(Blame::User.exit_code())),
+        status => status,
     }
 }
 

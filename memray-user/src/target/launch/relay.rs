@@ -13,7 +13,7 @@ use super::inherited::{LAST_SIGNAL, set_action};
 
 /// Signals that are taken, besides the real-time ones. Left out: those that a fault raises, SIGPIPE, and SIGTTIN and
 /// SIGTTOU, which concern our own use of the terminal.
-const RELAYED: [i32; 11] = [
+const RELAYED: [i32; 16] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
@@ -22,6 +22,11 @@ const RELAYED: [i32; 11] = [
     libc::SIGALRM,
     libc::SIGTERM,
     libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGWINCH,
+    libc::SIGURG,
+    libc::SIGIO,
+    libc::SIGPWR,
     libc::SIGTSTP,
     libc::SIGCONT,
     libc::SIGCHLD,
