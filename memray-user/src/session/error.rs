@@ -28,7 +28,7 @@ pub enum SessionError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("`{}` is not a CPython interpreter", executable.display())]
+    #[error("`{}` is not a CPython that can be traced", executable.display())]
     NotPython { executable: std::path::PathBuf },
     #[error("`{}` ended, {status}, before there was anything to record", program.display())]
     NothingRecorded {
@@ -48,7 +48,9 @@ impl SessionError {
             Self::Detect(error) => error.hint().map(str::to_owned),
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::NotPython { .. } => Some(
-                "name an interpreter with `--python`, or trace any program with `memray run -- COMMAND`".to_owned(),
+                "name an interpreter of CPython 3.8 to 3.15 with `--python`, or trace any program with `memray run -- \
+                 COMMAND`"
+                    .to_owned(),
             ),
             Self::NothingRecorded { .. } => Some(
                 "an interpreter that is a script must exec a CPython; name the interpreter itself with `--python`".to_owned(),

@@ -17,7 +17,6 @@ mod writer;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::error::SessionError;
 use self::{
     clock::Clock,
     collector::Collector,
@@ -25,6 +24,7 @@ use self::{
     script::script_start,
     writer::WriterThread,
 };
+pub use self::{error::SessionError, prepare::prepare_process};
 use crate::{
     bpf::{Delivery, Recorder},
     model::{Batch, LossRow},
@@ -80,9 +80,12 @@ pub fn record(
     // Made when all that can be wrong with the program is known: a failure leaves what was there before.
     let mut collector = None;
     let released = child.run_until_released(|loaded| {
-        let prepared = match prepare(loaded.pid, settings.must_be_python) {
-            Err(SessionError::NotPython { .. }) if is_script => return Ok(Decision::WatchForExec),
-            prepared => prepared?,
+        let Some(prepared) = prepare(loaded.pid, settings.must_be_python)? else {
+            if is_script {
+                return Ok(Decision::WatchForExec);
+            }
+            let executable = settings.launch.program.clone();
+            return Err(SessionError::NotPython { executable });
         };
         let collector = match &collector {
             Some(collector) => collector,

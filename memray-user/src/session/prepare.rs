@@ -28,14 +28,15 @@ pub(super) struct Prepared {
     pub(super) arguments: Vec<OsString>,
 }
 
-/// Looks at a process whose libraries are in place.
-pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Prepared, SessionError> {
+/// Looks at a process whose libraries are in place. None if it is to be a Python and is not one (yet): a shell script
+/// that stands for an interpreter, as pyenv has them, becomes one in the end.
+pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>, SessionError> {
     let process = Process::open(pid)?;
     let objects = process.objects()?;
     let interpreter = detect(&process, &objects)?;
     let executable = process.executable()?;
     if must_be_python && interpreter.is_none() {
-        return Err(SessionError::NotPython { executable });
+        return Ok(None);
     }
     let sites = sites(&objects, interpreter.as_ref())?;
     if sites.is_empty() {
@@ -47,19 +48,47 @@ pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Prepared, Sessio
         pid,
         command_line: words.collect::<Vec<_>>().join(" "),
         executable: executable.to_string_lossy().into_owned(),
-        python_version: interpreter.as_ref().map(|found| found.version.to_string()).unwrap_or_default(),
-        python_allocator: interpreter.as_ref().map(|found| found.python_allocator.clone()).unwrap_or_default(),
+        python_version: interpreter
+            .as_ref()
+            .map(|found| found.version.to_string())
+            .unwrap_or_default(),
+        python_allocator: interpreter
+            .as_ref()
+            .map(|found| found.python_allocator.clone())
+            .unwrap_or_default(),
         ..ProcessRow::default()
     };
     let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
-    Ok(Prepared { pid, row, reader: PythonProcess { process, interpreter }, config, sites, arguments })
+    let reader = PythonProcess { process, interpreter };
+    Ok(Some(Prepared {
+        pid,
+        row,
+        reader,
+        config,
+        sites,
+        arguments,
+    }))
 }
 
-fn sites(objects: &[MappedObject], interpreter: Option<&Interpreter>) -> Result<Vec<ProbeSite>, SessionError> {
+/// What a benchmark needs to attach the probes of a recording by itself.
+pub fn prepare_process(pid: u32) -> Result<(TargetConfig, Vec<ProbeSite>), SessionError> {
+    let process = Process::open(pid)?;
+    let objects = process.objects()?;
+    let interpreter = detect(&process, &objects)?;
+    let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
+    Ok((config, sites(&objects, interpreter.as_ref())?))
+}
+
+fn sites(
+    objects: &[MappedObject],
+    interpreter: Option<&Interpreter>,
+) -> Result<Vec<ProbeSite>, SessionError> {
     let mut files = Vec::with_capacity(objects.len());
     for object in objects {
-        let file = ElfFile::open(&object.open_path)
-            .map_err(|source| SessionError::Object { path: object.path.clone(), source })?;
+        let file = ElfFile::open(&object.open_path).map_err(|source| SessionError::Object {
+            path: object.path.clone(),
+            source,
+        })?;
         files.push((object, file));
     }
     let code_dealloc = interpreter.and_then(|found| found.code_dealloc_avma);

@@ -13,7 +13,6 @@ use crate::{
     bpf::{BpfError, Delivery},
     cli::reading::say_notices,
     error::{Blame, CommandError},
-    model::CaptureMetadata,
     printer::{Printer, Talk},
     report::Notices,
     session::{self, Recorded, SessionError, Settings},
@@ -54,12 +53,7 @@ impl Recording {
             }
             recorded => recorded?,
         };
-        // Notices speak of a recording that has ended in order; `problem` of one that has not.
-        let ended = CaptureMetadata {
-            finished: true,
-            ..CaptureMetadata::default()
-        };
-        say_notices(&Notices::new(&ended, &losses), printer)?;
+        say_notices(&Notices::of_losses(&losses), printer)?;
         if let Some(problem) = problem {
             return Err(problem.into());
         }

@@ -68,6 +68,6 @@ pub(super) fn set_action(signal: i32, handler: libc::sighandler_t) {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zeroed memory is a valid action; the reference does not outlive the statement.
     unsafe { action.assume_init_mut() }.sa_sigaction = handler;
-    // SAFETY: `action` is initialised; a null old action is allowed. SIG_DFL and SIG_IGN call no code of ours.
+    // SAFETY: `action` is initialized; a null old action is allowed. SIG_DFL and SIG_IGN call no code of ours.
     unsafe { libc::sigaction(signal, action.as_ptr(), std::ptr::null_mut()) };
 }
