@@ -5,5 +5,6 @@
 )]
 
 mod run_ending;
+mod run_killed;
 mod run_signals;
 mod run_surroundings;
