@@ -4,6 +4,7 @@
     reason = "helpers of tests fail by panicking, as the tests do"
 )]
 
+mod run_chains;
 mod run_ending;
 mod run_killed;
 mod run_signals;

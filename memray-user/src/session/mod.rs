@@ -54,6 +54,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Recorded {
     pub status: ExitStatus,
+    /// A Python is among the programs that the process has been.
+    pub has_python: bool,
     /// Counters that are not zero.
     pub losses: Vec<LossRow>,
     /// Why the capture is not whole, if it is not.
@@ -79,6 +81,7 @@ pub fn record(
     let mut child = settings.launch.spawn(signals, &relay)?;
     // Made when all that can be wrong with the program is known: a failure leaves what was there before.
     let mut collector = None;
+    let mut has_python = false;
     let released = child.run_until_released(|loaded| {
         let Some(prepared) = prepare(loaded.pid, settings.must_be_python)? else {
             if is_script {
@@ -95,7 +98,9 @@ pub fn record(
                 collector.insert(started)
             }
         };
-        attach(settings, &mut recorder, collector, prepared)
+        let decision = attach(settings, &mut recorder, collector, prepared)?;
+        has_python = decision == Decision::Release;
+        Ok(decision)
     });
     let status = match released {
         Ok(Outcome::Ended(status)) => Ok(status),
@@ -103,7 +108,15 @@ pub fn record(
         Err(error) => Err(error),
     };
     match (status, collector) {
-        (Ok(status), Some(collector)) => Ok(collector.finish(status)),
+        (Ok(status), Some(collector)) => {
+            let (losses, problem) = collector.finish(status);
+            Ok(Recorded {
+                status,
+                has_python,
+                losses,
+                problem,
+            })
+        }
         (Ok(status), None) => {
             let program = settings.launch.program.clone();
             Err(SessionError::NothingRecorded { program, status })
