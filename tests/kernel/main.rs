@@ -9,7 +9,9 @@
 
 mod allocators;
 mod mappings;
+mod run_chains;
 mod run_ending;
+mod run_killed;
 mod run_signals;
 mod run_surroundings;
 mod stacks;
