@@ -9,3 +9,4 @@
 mod allocators;
 mod mappings;
 mod stacks;
+mod threads;
