@@ -32,7 +32,10 @@ fn expected(memalign: &str) -> Vec<String> {
         "1234627 malloc freed: <module>@failing_keeps > failing_keeps@survivor that grows",
         "5234629 realloc live: <module>@failing_keeps > failing_keeps@grown survivor",
     ];
-    lines.iter().map(|line| line.replace("MEMALIGN", memalign)).collect()
+    lines
+        .iter()
+        .map(|line| line.replace("MEMALIGN", memalign))
+        .collect()
 }
 
 /// The interpreter's own blocks of this size: arenas of pymalloc, and the text that `strdup` copies.

@@ -7,6 +7,10 @@
 )]
 
 mod allocators;
+mod code_objects;
 mod mappings;
+mod peaks;
+mod short_lived;
 mod stacks;
+mod start_up;
 mod threads;

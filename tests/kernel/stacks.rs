@@ -39,9 +39,15 @@ fn rows(capture: &Capture, noted: &[Noted]) -> Vec<Row> {
 
 /// Frames in which two stacks differ first.
 fn check_frames(name: &str, found: &[NotedFrame], expected: &[NotedFrame]) {
-    let difference = found.iter().zip(expected).position(|(found, expected)| found != expected);
+    let difference = found
+        .iter()
+        .zip(expected)
+        .position(|(found, expected)| found != expected);
     if let Some(index) = difference {
-        panic!("{name}, frame {index}\nfound    {:?}\nexpected {:?}", found[index], expected[index]);
+        panic!(
+            "{name}, frame {index}\nfound    {:?}\nexpected {:?}",
+            found[index], expected[index]
+        );
     }
     assert_eq!(found.len(), expected.len(), "{name}: {:?}", expected.last());
 }
@@ -52,7 +58,12 @@ fn every_kind_of_frame() {
     Python::each(|python| {
         let capture = Recording::script(python, &script).argument("all").run();
         let noted = noted(&capture);
-        assert!(noted.len() > 80, "{}: only {} allocations", capture.name(), noted.len());
+        assert!(
+            noted.len() > 80,
+            "{}: only {} allocations",
+            capture.name(),
+            noted.len()
+        );
         for (Noted(size, expected), row) in noted.iter().zip(rows(&capture, &noted)) {
             let found: Vec<NotedFrame> = capture.stack(row.stack_id).into_iter().map(frame).collect();
             check_frames(&format!("{}: {size}", capture.name()), &found, expected);
@@ -71,7 +82,10 @@ fn recursion_beyond_the_bound_is_cut_and_says_so() {
         let row = rows.last().unwrap();
         let stack = capture.stack(row.stack_id);
         let (cut, frames) = stack.split_first().unwrap();
-        assert_eq!((cut.kind.as_str(), cut.function.as_str()), ("marker", "<outer frames cut>"));
+        assert_eq!(
+            (cut.kind.as_str(), cut.function.as_str()),
+            ("marker", "<outer frames cut>")
+        );
         let found: Vec<NotedFrame> = frames.iter().map(|&found| frame(found)).collect();
         let expected = &noted.last().unwrap().1;
         check_frames(&capture.name(), &found, &expected[expected.len() - MAX_FRAMES..]);
@@ -84,6 +98,10 @@ fn recursion_beyond_the_bound_is_cut_and_says_so() {
         let counted = capture.number("SELECT SUM(events) FROM losses WHERE reason = 'stack_truncated'");
         let counted = usize::try_from(counted.unwrap()).unwrap();
         let range = shown.len()..=cut_rows.len();
-        assert!(range.contains(&counted), "{}: {counted} not in {range:?}", capture.name());
+        assert!(
+            range.contains(&counted),
+            "{}: {counted} not in {range:?}",
+            capture.name()
+        );
     });
 }

@@ -49,10 +49,23 @@ fn stacks_of_threads_of_every_kind() {
         let capture = recording.argument("many").run();
         check_stacks(&capture);
 
-        let many = "SELECT COUNT(*), COUNT(free_ts), COUNT(DISTINCT thread_id), COUNT(DISTINCT stack_id), name
+        let many =
+            "SELECT COUNT(*), COUNT(free_ts), COUNT(DISTINCT thread_id), COUNT(DISTINCT stack_id), name
             FROM allocations JOIN allocators USING (allocator_id) WHERE size = 1444577 GROUP BY name";
-        assert_eq!(capture.query(many), ["10000 10000 100 1 posix_memalign"], "{}", capture.name());
-        let stack = capture.number("SELECT stack_id FROM allocations WHERE size = 1444577 LIMIT 1").unwrap();
-        assert_eq!(capture.stack_text(stack), format!("{NO_PYTHON} (marker)"), "{}", capture.name());
+        assert_eq!(
+            capture.query(many),
+            ["10000 10000 100 1 posix_memalign"],
+            "{}",
+            capture.name()
+        );
+        let stack = capture
+            .number("SELECT stack_id FROM allocations WHERE size = 1444577 LIMIT 1")
+            .unwrap();
+        assert_eq!(
+            capture.stack_text(stack),
+            format!("{NO_PYTHON} (marker)"),
+            "{}",
+            capture.name()
+        );
     });
 }

@@ -116,7 +116,11 @@ impl Capture {
             let Some((parent, frame)) = self.stacks.get(&stack_id) else {
                 panic!("{}: no stack {stack_id}", self.name());
             };
-            assert!(parent.is_none_or(|parent| parent < stack_id), "{}: a circle", self.name());
+            assert!(
+                parent.is_none_or(|parent| parent < stack_id),
+                "{}: a circle",
+                self.name()
+            );
             frames.push(frame);
             next = *parent;
         }
@@ -137,9 +141,8 @@ impl Capture {
             let mut statement = self.connection.prepare(sql)?;
             let columns = statement.column_count();
             let rows = statement.query_map([], |row| {
-                let words: rusqlite::Result<Vec<String>> = (0..columns)
-                    .map(|index| Ok(word(row.get_ref(index)?)))
-                    .collect();
+                let words: rusqlite::Result<Vec<String>> =
+                    (0..columns).map(|index| Ok(word(row.get_ref(index)?))).collect();
                 Ok(words?.join(" "))
             })?;
             rows.collect()
@@ -173,7 +176,10 @@ impl Capture {
 
     /// `function@marker` for each frame of the script, `function (file)` for others, outermost first.
     pub fn stack_text(&self, stack_id: i64) -> String {
-        let frames = self.stack(stack_id).into_iter().map(|frame| self.frame_text(frame));
+        let frames = self
+            .stack(stack_id)
+            .into_iter()
+            .map(|frame| self.frame_text(frame));
         frames.collect::<Vec<_>>().join(" > ")
     }
 
@@ -192,8 +198,7 @@ impl Capture {
         let differences: Vec<String> = (0..found.len().max(expected.len()))
             .filter(|&index| found.get(index) != expected.get(index))
             .map(|index| {
-                let show =
-                    |lines: &[String]| lines.get(index).map_or("nothing", String::as_str).to_owned();
+                let show = |lines: &[String]| lines.get(index).map_or("nothing", String::as_str).to_owned();
                 format!(
                     "row {index}\n  found    {}\n  expected {}",
                     show(found),
@@ -201,7 +206,12 @@ impl Capture {
                 )
             })
             .collect();
-        assert!(differences.is_empty(), "{}\n{}", self.name(), differences.join("\n"));
+        assert!(
+            differences.is_empty(),
+            "{}\n{}",
+            self.name(),
+            differences.join("\n")
+        );
     }
 
     fn frame_text(&self, frame: &Frame) -> String {
@@ -258,7 +268,8 @@ fn word(value: rusqlite::types::ValueRef<'_>) -> String {
 }
 
 fn read_stacks(connection: &Connection) -> BTreeMap<i64, (Option<i64>, Frame)> {
-    let sql = "SELECT stack_id, parent_id, function, file, line, kind FROM stacks JOIN frames USING (frame_id)";
+    let sql =
+        "SELECT stack_id, parent_id, function, file, line, kind FROM stacks JOIN frames USING (frame_id)";
     let mut statement = connection.prepare(sql).expect("the schema has the columns");
     let rows = statement.query_map([], |row| {
         let frame = Frame {

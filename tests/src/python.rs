@@ -2,8 +2,8 @@
 
 use std::{
     env,
-    path::{Path, PathBuf},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Mutex, OnceLock,
@@ -56,7 +56,10 @@ impl Python {
             while let Some(python) = Self::all().get(next.fetch_add(1, Ordering::Relaxed)) {
                 // The panic has been printed, with the interpreter's name, where it happened.
                 if catch_unwind(AssertUnwindSafe(|| check(python))).is_err() {
-                    failed.lock().expect("nothing panics under the lock").push(python.name());
+                    failed
+                        .lock()
+                        .expect("nothing panics under the lock")
+                        .push(python.name());
                 }
             }
         };

@@ -17,8 +17,7 @@ impl Capture {
     pub(crate) fn check(&self, degraded: &BTreeSet<&str>) {
         let name = self.name();
         assert_eq!(self.query("PRAGMA integrity_check"), ["ok"], "{name}");
-        let identities =
-            self.query("SELECT key, value FROM meta WHERE key LIKE 'identity.%' ORDER BY key");
+        let identities = self.query("SELECT key, value FROM meta WHERE key LIKE 'identity.%' ORDER BY key");
         assert_eq!(identities, IDENTITIES, "{name}");
         let finished = self.query("SELECT value FROM meta WHERE key = 'finished'");
         assert_eq!(finished, ["1"], "{name}");
