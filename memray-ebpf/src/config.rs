@@ -52,7 +52,7 @@ pub struct FrameOffsets {
     pub thread_state_frame: u32,
     /// In `_PyCFrame`: `current_frame`; [`FrameOffsets::NONE`] where the thread state points at the frame.
     pub cframe_current_frame: u32,
-    /// In `PyThreadState`: `thread_id`, the value of pthread_self, compared with `fs` base.
+    /// In `PyThreadState`: `thread_id`, the value of `pthread_self`, compared with `fs` base.
     pub thread_state_thread_id: u32,
     /// In the frame: `f_back` or `previous`.
     pub previous: u32,
@@ -78,7 +78,7 @@ impl FrameOffsets {
     /// From 3.11: frames lie in chunks, many to a read; `instruction` is an address inside the code object.
     pub const CONTIGUOUS: u32 = 1;
     /// Frames of this owner and above are no Python frames (3.12+: `FRAME_OWNED_BY_CSTACK` is 3; 3.14:
-    /// `FRAME_OWNED_BY_INTERPRETER` 3, `FRAME_OWNED_BY_CSTACK` 4; Include/internal/pycore_frame.h).
+    /// `FRAME_OWNED_BY_INTERPRETER` 3, `FRAME_OWNED_BY_CSTACK` 4; `Include/internal/pycore_frame.h`).
     pub const FIRST_SHIM_OWNER: u8 = 3;
 }
 

@@ -5,6 +5,14 @@
 //! that the unit tests run. The object is built into the command, so the two halves are always of one build and
 //! nothing here needs to stay compatible.
 #![cfg_attr(not(test), no_std)]
+#![expect(
+    clippy::inline_always,
+    reason = "a call is dear to the verifier, which follows it anew each time"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "64-bit targets only, and narrow fields of packed words; a checked conversion is a branch in each program"
+)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod allocator;

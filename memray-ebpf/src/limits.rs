@@ -36,7 +36,7 @@ pub const MAX_FRAMES_PER_WINDOW: u32 = WINDOW_BYTES as u32 / MIN_FRAME_HEADER_BY
 /// Frames in one stack record; a deeper stack takes several.
 pub const FRAMES_PER_RECORD: usize = 128;
 
-/// Nested allocator calls that a thread can have open: calloc in reallocarray in posix_memalign is 3.
+/// Nested allocator calls that a thread can have open: calloc in reallocarray in `posix_memalign` is 3.
 pub const MAX_PENDING_CALLS: usize = 8;
 
 /// Threads of all traced processes that can be known at one time.

@@ -5,7 +5,10 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
-#![expect(unsafe_code, reason = "every helper of the kernel and every map value is behind a raw pointer")]
+#![expect(
+    unsafe_code,
+    reason = "every helper of the kernel and every map value is behind a raw pointer"
+)]
 
 mod programs;
 

@@ -69,7 +69,11 @@ impl PendingCalls {
         }
         self.calls[slot(depth)] = call;
         self.depth = depth + 1;
-        if depth == 0 { Entered::Outermost } else { Entered::Nested }
+        if depth == 0 {
+            Entered::Outermost
+        } else {
+            Entered::Nested
+        }
     }
 
     /// `stack_pointer` is that at the return: the return address has been popped.
@@ -90,7 +94,10 @@ impl PendingCalls {
             self.depth = depth - 1;
             if call_stack_pointer == entry_stack_pointer && call.cookie == cookie {
                 if depth == 1 {
-                    return Returned::Outermost(PendingCall { stack_pointer: entry_stack_pointer, ..call });
+                    return Returned::Outermost(PendingCall {
+                        stack_pointer: entry_stack_pointer,
+                        ..call
+                    });
                 }
                 let caller = &mut self.calls[slot(depth - 2)];
                 if caller.stack_pointer == entry_stack_pointer {
@@ -141,14 +148,22 @@ mod tests {
     const CALLOC: u64 = 8;
 
     fn call(stack_pointer: u64, cookie: u64) -> PendingCall {
-        PendingCall { stack_pointer, cookie, size_bytes: stack_pointer + cookie, argument: 0 }
+        PendingCall {
+            stack_pointer,
+            cookie,
+            size_bytes: stack_pointer + cookie,
+            argument: 0,
+        }
     }
 
     #[test]
     fn a_call_returns_to_its_own_record() {
         let mut pending = PendingCalls::default();
         assert_eq!(pending.enter(call(1000, MALLOC)), Entered::Outermost);
-        assert_eq!(pending.leave(1008, MALLOC), Returned::Outermost(call(1000, MALLOC)));
+        assert_eq!(
+            pending.leave(1008, MALLOC),
+            Returned::Outermost(call(1000, MALLOC))
+        );
         assert_eq!(pending.leave(1008, MALLOC), Returned::WithoutEntry);
         assert_eq!(pending.abandoned, 0);
     }
@@ -160,7 +175,10 @@ mod tests {
         assert!(pending.is_inside(900));
         assert_eq!(pending.enter(call(900, MALLOC)), Entered::Nested);
         assert_eq!(pending.leave(908, MALLOC), Returned::Nested);
-        assert_eq!(pending.leave(1008, CALLOC), Returned::Outermost(call(1000, CALLOC)));
+        assert_eq!(
+            pending.leave(1008, CALLOC),
+            Returned::Outermost(call(1000, CALLOC))
+        );
         assert!(!pending.is_inside(900));
     }
 
@@ -170,7 +188,10 @@ mod tests {
         pending.enter(call(1000, CALLOC));
         assert_eq!(pending.enter(call(1000, MALLOC)), Entered::Nested);
         assert_eq!(pending.leave(1008, MALLOC), Returned::Nested);
-        assert_eq!(pending.leave(1008, CALLOC), Returned::Outermost(call(1000, CALLOC)));
+        assert_eq!(
+            pending.leave(1008, CALLOC),
+            Returned::Outermost(call(1000, CALLOC))
+        );
     }
 
     #[test]
@@ -193,7 +214,10 @@ mod tests {
         assert_eq!(pending.enter(call(1000, CALLOC)), Entered::Outermost);
         assert_eq!(pending.abandoned, 2);
         assert_eq!(pending.enter(call(2000, MALLOC)), Entered::Outermost);
-        assert_eq!(pending.leave(2008, MALLOC), Returned::Outermost(call(2000, MALLOC)));
+        assert_eq!(
+            pending.leave(2008, MALLOC),
+            Returned::Outermost(call(2000, MALLOC))
+        );
         assert_eq!(pending.abandoned, 3);
     }
 
@@ -202,7 +226,10 @@ mod tests {
         let mut pending = PendingCalls::default();
         pending.enter(call(1000, CALLOC));
         pending.enter(call(900, MALLOC));
-        assert_eq!(pending.leave(1008, CALLOC), Returned::Outermost(call(1000, CALLOC)));
+        assert_eq!(
+            pending.leave(1008, CALLOC),
+            Returned::Outermost(call(1000, CALLOC))
+        );
         assert_eq!((pending.depth(), pending.abandoned), (0, 1));
     }
 

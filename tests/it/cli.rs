@@ -3,10 +3,19 @@
 //! Each snapshot is a whole transcript: exit status, standard output, standard error. To accept a change, run
 //! `INSTA_UPDATE=always cargo nextest run --package memray-tests` and read the difference.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::CommandExt as _,
+    },
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use insta::assert_snapshot;
-use memray_tests::{memray, transcript};
+use memray_tests::{memray, memray::memray_binary, transcript};
+use nix::unistd::Uid;
 use tempfile::TempDir;
 
 /// A folder with the files that the cases name.
@@ -131,4 +140,26 @@ fn captures_that_cannot_be_read() {
         "stats short.db",
         "stats --json none/a.db",
     ]));
+}
+
+/// Nobody may record, but the message says what it takes.
+#[test]
+fn recording_without_privilege() {
+    let folder = folder();
+    // Both must be within reach of a user who may not enter our home.
+    let binary = folder.path().join("memray");
+    fs::copy(memray_binary(), &binary).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = Command::new(binary);
+    command
+        .args(["run", "--python", "/usr/bin/python3", "-o", "a.db", "script.py"])
+        .current_dir(folder.path());
+    if Uid::effective().is_root() {
+        const NOBODY: u32 = 65534;
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    // Whether tracefs is mounted is the machine's affair.
+    let text = transcript(&command.stdin(Stdio::null()).output().unwrap());
+    assert_snapshot!(text.replace(", CAP_SYS_ADMIN", "").replace(",cap_sys_admin", ""));
+    assert!(!folder.path().join("a.db").exists());
 }

@@ -5,5 +5,6 @@
 )]
 
 mod cli;
+mod fetch_pythons;
 mod interpreters;
 mod line_tables;

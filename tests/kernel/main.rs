@@ -1,4 +1,5 @@
-//! Tests that need root and real uprobes: what is recorded of programs whose every allocation is known.
+//! Tests that need root and real uprobes: what is recorded of programs whose every allocation is known, and how
+//! `memray run` behaves.
 //!
 //! The programs allocate sizes that nothing else uses. Rows are compared as text, with the whole stack, and in order.
 #![expect(
@@ -10,6 +11,9 @@ mod allocators;
 mod code_objects;
 mod mappings;
 mod peaks;
+mod run_ending;
+mod run_signals;
+mod run_surroundings;
 mod short_lived;
 mod stacks;
 mod start_up;

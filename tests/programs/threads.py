@@ -1,11 +1,13 @@
 """Starts threads that got their names in every way there is, and says what a reader from outside must find.
 
 One line of JSON per thread on standard output: its identity (the value of pthread_self), the address of its
-`threading.Thread` or null, its name or null where `threading` does not know it, and whether it holds the GIL.
+`threading.Thread` or null, its name or null where `threading` did not start it, the function that calls the one it
+is in, or null where that depends, and whether it holds the GIL.
 Then `ready`; the threads wait in `blocked`, the main thread runs in `spin`.
 """
 
 import _thread
+import ctypes
 import json
 import os
 import sys
@@ -15,6 +17,14 @@ reader, writer = os.pipe()
 expected = []
 lock = threading.Lock()
 started = threading.Semaphore(0)
+keep_alive = []
+
+
+def expect(ident, thread=None, caller=None, holds_gil=False):
+    has_qualified_names = sys.version_info >= (3, 11)
+    item = {"ident": ident, "self": thread and id(thread), "name": thread and thread.name, "holds_gil": holds_gil}
+    item["caller"] = caller and (caller.__qualname__ if has_qualified_names else caller.__name__)
+    expected.append(item)
 
 
 def blocked():
@@ -73,7 +83,7 @@ def start(thread, name=None):
     started.acquire()
     if name is not None:
         thread.name = name
-    expected.append({"ident": thread.ident, "self": id(thread), "name": thread.name, "holds_gil": False})
+    expect(thread.ident, thread)
     return thread
 
 
@@ -83,7 +93,28 @@ def start_raw(argument):
 
     ident = _thread.start_new_thread(first_local, (argument,))
     started.acquire()
-    expected.append({"ident": ident, "self": None, "name": None, "holds_gil": False})
+    expect(ident, caller=first_local)
+
+
+def start_foreign():
+    """A thread that C code has made, which Python meets when it calls back."""
+    idents = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+    def callback(argument):
+        idents.append(threading.get_ident())
+        called_back()
+
+    def called_back():
+        blocked()
+
+    thread = ctypes.c_ulong()
+    error = ctypes.CDLL(None).pthread_create(ctypes.byref(thread), None, callback, None)
+    if error:
+        raise OSError(error, "pthread_create")
+    started.acquire()
+    keep_alive.append(callback)
+    expect(idents[0], caller=called_back)
 
 
 def crowded(count):
@@ -123,7 +154,7 @@ def threads():
     replaced.__dict__ = dict(replaced.__dict__)
     yield replaced, None
 
-    mixed_keys = threading.Thread(target=body, name="keys of all types")
+    mixed_keys = OwnAttributes("keys of all types")
     mixed_keys.__dict__[5] = mixed_keys.__dict__[None] = "no name"
     yield mixed_keys, None
 
@@ -146,7 +177,8 @@ def main():
         start(thread, name)
     for argument in (None, 12, "text", NoThread(), Thread(), Thread, threading.Thread, sys, [1], body):
         start_raw(argument)
-    expected.append({"ident": threading.get_ident(), "self": None, "name": None, "holds_gil": True})
+    start_foreign()
+    expect(threading.get_ident(), caller=main, holds_gil=True)
     for item in expected:
         print(json.dumps(item))
     print("ready", flush=True)

@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests.
 
+pub mod behavior;
 pub mod capture;
 pub mod compiled;
 pub mod memray;

@@ -111,7 +111,11 @@ impl Python {
         self.version >= (3, 12)
     }
 
-    fn of_pyenv(minor: u8) -> Self {
+    /// The newest 3.`minor` of pyenv.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn of_pyenv(minor: u8) -> Self {
         let root = env::var_os("PYENV_ROOT").map_or_else(
             || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".pyenv"),
             PathBuf::from,

@@ -54,7 +54,12 @@ pub(super) fn allocator_entry(context: ProbeContext) -> u32 {
     match entered {
         Entered::Outermost => {
             if is_reallocation(cookie) && call.argument != 0 {
-                send_free(RecordKind::Free, Cookie::raw_allocator(cookie), ids, call.argument);
+                send_free(
+                    RecordKind::Free,
+                    Cookie::raw_allocator(cookie),
+                    ids,
+                    call.argument,
+                );
             }
         }
         Entered::Nested => {}
@@ -96,17 +101,32 @@ pub(super) fn allocator_return(context: RetProbeContext) -> u32 {
     let mut address = registers.rax;
     if Cookie::raw_role(cookie) == Role::AllocateInto as u8 {
         // The function returns 0 or an error number, as an int.
-        address = if address as u32 == 0 { FaultingMemory.read_u64(call.argument).unwrap_or(0) } else { 0 };
+        address = if address as u32 == 0 {
+            FaultingMemory.read_u64(call.argument).unwrap_or(0)
+        } else {
+            0
+        };
     }
     if address == 0 {
         count(StatId::FailedCall);
         // realloc(p, 0) frees p and returns null; any other null leaves the old block alone.
         if is_reallocation(cookie) && call.argument != 0 && call.size_bytes != 0 {
-            send_free(RecordKind::FreeUndone, Cookie::raw_allocator(cookie), ids, call.argument);
+            send_free(
+                RecordKind::FreeUndone,
+                Cookie::raw_allocator(cookie),
+                ids,
+                call.argument,
+            );
         }
         return 0;
     }
-    send_allocation(thread, ids, Cookie::raw_allocator(cookie), address, call.size_bytes);
+    send_allocation(
+        thread,
+        ids,
+        Cookie::raw_allocator(cookie),
+        address,
+        call.size_bytes,
+    );
     0
 }
 
@@ -131,7 +151,9 @@ fn send_allocation(thread: *mut Thread, ids: Ids, allocator: u8, address: u64, s
         return;
     };
     let stack = python_stack::<FaultingMemory>(thread, target, ids);
-    let Some(mut entry) = reserve::<AllocationRecord>(StatId::AllocationRingFull) else { return };
+    let Some(mut entry) = reserve::<AllocationRecord>(StatId::AllocationRingFull) else {
+        return;
+    };
     entry.write(AllocationRecord {
         header: header(RecordKind::Allocation, allocator, stack.flags, ids),
         address,
@@ -145,8 +167,13 @@ fn send_allocation(thread: *mut Thread, ids: Ids, allocator: u8, address: u64, s
 fn send_free(kind: RecordKind, allocator: u8, ids: Ids, address: u64) {
     count(StatId::FreeSeen);
     throttle();
-    let Some(mut entry) = reserve::<FreeRecord>(StatId::FreeRingFull) else { return };
-    entry.write(FreeRecord { header: header(kind, allocator, 0, ids), address });
+    let Some(mut entry) = reserve::<FreeRecord>(StatId::FreeRingFull) else {
+        return;
+    };
+    entry.write(FreeRecord {
+        header: header(kind, allocator, 0, ids),
+        address,
+    });
     submit(entry);
 }
 
@@ -179,16 +206,28 @@ impl Call {
         let second = register(registers, Cookie::raw_operand(cookie, 1));
         // A product that overflows is a call that fails; that of calloc needs no more.
         if role == Role::AllocateArray as u8 {
-            return Self { size_bytes: first.wrapping_mul(second), argument: 0 };
+            return Self {
+                size_bytes: first.wrapping_mul(second),
+                argument: 0,
+            };
         }
         if role == Role::ReallocateArray as u8 {
             let third = register(registers, Cookie::raw_operand(cookie, 2));
-            return Self { size_bytes: array_bytes(second, third), argument: first };
+            return Self {
+                size_bytes: array_bytes(second, third),
+                argument: first,
+            };
         }
         if role == Role::Allocate as u8 {
-            return Self { size_bytes: first, argument: 0 };
+            return Self {
+                size_bytes: first,
+                argument: 0,
+            };
         }
-        Self { size_bytes: second, argument: first }
+        Self {
+            size_bytes: second,
+            argument: first,
+        }
     }
 }
 

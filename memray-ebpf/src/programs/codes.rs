@@ -32,12 +32,18 @@ pub(super) extern "C" fn announce<M: RemoteMemory + Default>(index: u32, context
     if index >= thread.record.frame_count {
         return 1;
     }
-    let Some(frame) = thread.record.frames.get(index as usize & (FRAMES_PER_RECORD - 1)) else { return 1 };
+    let Some(frame) = thread.record.frames.get(index as usize & (FRAMES_PER_RECORD - 1)) else {
+        return 1;
+    };
     let code = frame.code();
     if code == 0 || frame.owner() >= memray_ebpf::config::FrameOffsets::FIRST_SHIM_OWNER {
         return 0;
     }
-    let key = CodeKey { pid: ids.pid, life: config.life, code };
+    let key = CodeKey {
+        pid: ids.pid,
+        life: config.life,
+        code,
+    };
     if KNOWN_CODES.get_ptr(key).is_some() {
         return 0;
     }
@@ -58,7 +64,9 @@ struct LineTable {
 
 #[inline(always)]
 fn send_code<M: RemoteMemory + Default>(memory: &M, offsets: &CodeOffsets, code: u64, ids: Ids) -> bool {
-    let Some(mut entry) = reserve::<CodeRecord>(StatId::CodeRingFull) else { return false };
+    let Some(mut entry) = reserve::<CodeRecord>(StatId::CodeRingFull) else {
+        return false;
+    };
     let record = entry.as_mut_ptr();
     let field = |offset: u32| code.wrapping_add(u64::from(offset));
     let file = memory.read_u64(field(offsets.file)).unwrap_or(0);
@@ -67,7 +75,9 @@ fn send_code<M: RemoteMemory + Default>(memory: &M, offsets: &CodeOffsets, code:
     let line_table_bytes = if line_table == 0 {
         0
     } else {
-        memory.read_u64(line_table.wrapping_add(u64::from(offsets.bytes_size))).unwrap_or(0)
+        memory
+            .read_u64(line_table.wrapping_add(u64::from(offsets.bytes_size)))
+            .unwrap_or(0)
     };
     let first_line = memory.read_u32(field(offsets.first_line));
     // SAFETY: the record is ours until it is submitted; every field is written.
@@ -96,7 +106,12 @@ fn send_code<M: RemoteMemory + Default>(memory: &M, offsets: &CodeOffsets, code:
     let table = &raw mut table;
     // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
     unsafe {
-        bpf_loop(MAX_LINE_TABLE_CHUNKS, send_line_table::<M> as *mut core::ffi::c_void, table.cast(), 0);
+        bpf_loop(
+            MAX_LINE_TABLE_CHUNKS,
+            send_line_table::<M> as *mut core::ffi::c_void,
+            table.cast(),
+            0,
+        );
     }
     true
 }
@@ -108,7 +123,9 @@ fn capture<M: RemoteMemory>(memory: &M, offsets: &CodeOffsets, address: u64, str
     string.length = 0;
     string.state = 0;
     string.captured_bytes = 0;
-    let Ok(layout) = string_layout(memory, address, offsets) else { return false };
+    let Ok(layout) = string_layout(memory, address, offsets) else {
+        return false;
+    };
     string.length = layout.length;
     string.state = layout.state;
     let mut length = layout.data_bytes;
@@ -136,7 +153,9 @@ extern "C" fn send_line_table<M: RemoteMemory + Default>(index: u32, table: *mut
     if length > LINE_TABLE_CHUNK_BYTES as u64 {
         length = LINE_TABLE_CHUNK_BYTES as u64;
     }
-    let Some(mut entry) = reserve::<LineTableRecord>(StatId::CodeRingFull) else { return 1 };
+    let Some(mut entry) = reserve::<LineTableRecord>(StatId::CodeRingFull) else {
+        return 1;
+    };
     let record = entry.as_mut_ptr();
     // SAFETY: the record is ours until it is submitted, and the length is within its data.
     let data = unsafe { core::slice::from_raw_parts_mut((&raw mut (*record).data).cast(), length as usize) };
@@ -162,10 +181,16 @@ pub(super) fn code_dealloc(context: ProbeContext) -> u32 {
     // SAFETY: takes the context of this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) };
     let code = register(context.regs, Cookie::raw_operand(cookie, 0));
-    let Some(target) = TARGETS.get_ptr_mut(ids.pid) else { return 0 };
+    let Some(target) = TARGETS.get_ptr_mut(ids.pid) else {
+        return 0;
+    };
     // SAFETY: a map value.
     let (life, epoch) = unsafe { ((*target).life, &raw mut (*target).code_epoch) };
-    let key = CodeKey { pid: ids.pid, life, code };
+    let key = CodeKey {
+        pid: ids.pid,
+        life,
+        code,
+    };
     if KNOWN_CODES.get_ptr(key).is_none() {
         return 0;
     }
@@ -173,7 +198,10 @@ pub(super) fn code_dealloc(context: ProbeContext) -> u32 {
     // Threads of a free-threaded interpreter may do this at once.
     add(epoch, 1);
     if let Some(mut entry) = reserve::<CodeFreedRecord>(StatId::CodeRingFull) {
-        entry.write(CodeFreedRecord { header: header(RecordKind::CodeFreed, 0, 0, ids), code });
+        entry.write(CodeFreedRecord {
+            header: header(RecordKind::CodeFreed, 0, 0, ids),
+            code,
+        });
         submit(entry);
     }
     0

@@ -13,7 +13,9 @@ use super::{
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(super) fn thread_exit(_context: RawTracePointContext) -> i32 {
     let ids = ids();
-    let Some(thread) = THREADS.get_ptr_mut(ids.tid) else { return 0 };
+    let Some(thread) = THREADS.get_ptr_mut(ids.tid) else {
+        return 0;
+    };
     // SAFETY: a map value, used by this thread alone.
     let under_way = unsafe { (*thread).pending.depth() };
     count_n(StatId::AbandonedCall, under_way);

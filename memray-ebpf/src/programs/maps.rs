@@ -61,7 +61,8 @@ pub(super) static KNOWN_STACKS: HashMap<[u64; 2], u64> =
 
 /// Code objects whose names were sent.
 #[map]
-pub(super) static KNOWN_CODES: HashMap<CodeKey, u8> = HashMap::with_max_entries(MAX_KNOWN_CODES, BPF_F_NO_PREALLOC);
+pub(super) static KNOWN_CODES: HashMap<CodeKey, u8> =
+    HashMap::with_max_entries(MAX_KNOWN_CODES, BPF_F_NO_PREALLOC);
 
 /// All records, in the order of events. Read by user space.
 #[map]
@@ -107,5 +108,7 @@ pub(super) fn count_n(stat: StatId, n: u64) {
 #[inline(always)]
 pub(super) fn add(counter: *mut u64, n: u64) {
     // SAFETY: callers pass a pointer to a map value; the instruction touches these eight bytes only.
-    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) n, options(nostack)) };
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) n, options(nostack))
+    };
 }

@@ -2,6 +2,7 @@
 
 mod allocators;
 mod codes;
+mod floor;
 mod lifecycle;
 mod maps;
 mod ring;

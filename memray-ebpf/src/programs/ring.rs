@@ -78,10 +78,20 @@ pub(super) fn throttle() {
         return;
     }
     // SAFETY: takes nothing, returns a number.
-    let mut wait = Wait { since_ns: unsafe { bpf_ktime_get_ns() }, waited_ns: 0 };
+    let mut wait = Wait {
+        since_ns: unsafe { bpf_ktime_get_ns() },
+        waited_ns: 0,
+    };
     let context = &raw mut wait;
     // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
-    unsafe { bpf_loop(MAX_THROTTLE_SPINS, spin as *mut core::ffi::c_void, context.cast(), 0) };
+    unsafe {
+        bpf_loop(
+            MAX_THROTTLE_SPINS,
+            spin as *mut core::ffi::c_void,
+            context.cast(),
+            0,
+        )
+    };
     count(StatId::ThrottleWaits);
     count_n(StatId::ThrottleWaitNs, wait.waited_ns);
 }

@@ -32,7 +32,10 @@ pub(super) struct Stack {
 
 impl Stack {
     const NONE: Self = Self { id: 0, flags: 0 };
-    const LOST: Self = Self { id: 0, flags: flags::STACK_LOST };
+    const LOST: Self = Self {
+        id: 0,
+        flags: flags::STACK_LOST,
+    };
 }
 
 /// What the callbacks of `bpf_loop` need; lives on the stack of the program.
@@ -48,7 +51,11 @@ pub(super) struct Context {
 
 /// The stack of the current thread. Sends it first if it has not been sent before.
 #[inline(always)]
-pub(super) fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, target: *mut TargetConfig, ids: Ids) -> Stack {
+pub(super) fn python_stack<M: RemoteMemory + Default>(
+    thread: *mut Thread,
+    target: *mut TargetConfig,
+    ids: Ids,
+) -> Stack {
     let memory = M::default();
     // SAFETY: both are map values; the target's lives as long as the process is traced.
     let (walk, config) = unsafe { (&mut (*thread).walk, &mut *target) };
@@ -66,7 +73,10 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, targe
     if found.thread_state == 0 {
         return Stack::NONE;
     }
-    let seed = [u64::from(ids.pid) << 32 | u64::from(config.life), config.code_epoch];
+    let seed = [
+        u64::from(ids.pid) << 32 | u64::from(config.life),
+        config.code_epoch,
+    ];
     match walk.start(&memory, &config.frame, found.thread_state, fs_base, seed) {
         Ok(()) => {}
         Err(StartError::NotThisThread) => {
@@ -82,10 +92,23 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, targe
     if innermost == 0 {
         return Stack::NONE;
     }
-    let mut context = Context { thread, target, ids, lost: 0, first_local: 0 };
+    let mut context = Context {
+        thread,
+        target,
+        ids,
+        lost: 0,
+        first_local: 0,
+    };
     let context = &raw mut context;
     // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
-    unsafe { bpf_loop(MAX_PYTHON_FRAMES + 1, hash::<M> as *mut core::ffi::c_void, context.cast(), 0) };
+    unsafe {
+        bpf_loop(
+            MAX_PYTHON_FRAMES + 1,
+            hash::<M> as *mut core::ffi::c_void,
+            context.cast(),
+            0,
+        )
+    };
     let key = walk.hash;
     // SAFETY: a map value.
     if unsafe { (*thread).announced } & Thread::SELF_ANNOUNCED == 0 {
@@ -93,7 +116,10 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(thread: *mut Thread, targe
     }
     if let Some(id) = KNOWN_STACKS.get_ptr(key) {
         // SAFETY: a map value; entries are never removed.
-        return Stack { id: unsafe { *id }, flags: 0 };
+        return Stack {
+            id: unsafe { *id },
+            flags: 0,
+        };
     }
     // SAFETY: the context lives on this stack.
     send::<M>(unsafe { &mut *context }, innermost, key)
@@ -116,7 +142,14 @@ fn send<M: RemoteMemory + Default>(context: &mut Context, innermost: u64, key: [
     let records = MAX_PYTHON_FRAMES / FRAMES_PER_RECORD as u32 + 1;
     let context_pointer = core::ptr::from_mut(context);
     // SAFETY: as in `python_stack`.
-    unsafe { bpf_loop(records, send_record::<M> as *mut core::ffi::c_void, context_pointer.cast(), 0) };
+    unsafe {
+        bpf_loop(
+            records,
+            send_record::<M> as *mut core::ffi::c_void,
+            context_pointer.cast(),
+            0,
+        )
+    };
     if context.lost != 0 {
         return Stack::LOST;
     }
@@ -132,7 +165,9 @@ fn send<M: RemoteMemory + Default>(context: &mut Context, innermost: u64, key: [
         WalkStatus::Complete
     };
     let visited = walk.visited;
-    let Some(mut entry) = reserve::<StackEndRecord>(StatId::StackRingFull) else { return Stack::LOST };
+    let Some(mut entry) = reserve::<StackEndRecord>(StatId::StackRingFull) else {
+        return Stack::LOST;
+    };
     entry.write(StackEndRecord {
         header: header(RecordKind::StackEnd, 0, 0, context.ids),
         stack_id: id,
@@ -155,7 +190,11 @@ extern "C" fn hash<M: RemoteMemory + Default>(_index: u32, context: *mut Context
 extern "C" fn store<M: RemoteMemory + Default>(_index: u32, context: *mut Context) -> u64 {
     // SAFETY: as above.
     let (thread, config) = unsafe { (&mut *(*context).thread, &*(*context).target) };
-    u64::from(!thread.walk.store_step(&M::default(), &config.frame, &mut thread.record))
+    u64::from(
+        !thread
+            .walk
+            .store_step(&M::default(), &config.frame, &mut thread.record),
+    )
 }
 
 /// Fills one record, sends the names that its frames need, then the record.
@@ -169,10 +208,22 @@ extern "C" fn send_record<M: RemoteMemory + Default>(_index: u32, context: *mut 
     let first_frame = thread.walk.visited;
     thread.record.first_frame = first_frame;
     // SAFETY: as in `python_stack`; each turn takes a frame at least.
-    unsafe { bpf_loop(FRAMES_PER_RECORD as u32 + 1, store::<M> as *mut core::ffi::c_void, context.cast(), 0) };
+    unsafe {
+        bpf_loop(
+            FRAMES_PER_RECORD as u32 + 1,
+            store::<M> as *mut core::ffi::c_void,
+            context.cast(),
+            0,
+        )
+    };
     // SAFETY: as in `python_stack`.
     unsafe {
-        bpf_loop(FRAMES_PER_RECORD as u32, codes::announce::<M> as *mut core::ffi::c_void, context.cast(), 0)
+        bpf_loop(
+            FRAMES_PER_RECORD as u32,
+            codes::announce::<M> as *mut core::ffi::c_void,
+            context.cast(),
+            0,
+        )
     };
     // SAFETY: a map value; read again, because the callbacks have changed it.
     let record = unsafe { &(*(*context).thread).record };
@@ -199,7 +250,12 @@ fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u6
     thread.walk.restart(innermost);
     // SAFETY: as in `python_stack`.
     unsafe {
-        bpf_loop(MAX_PYTHON_FRAMES, outermost_local::<M> as *mut core::ffi::c_void, context.cast(), 0);
+        bpf_loop(
+            MAX_PYTHON_FRAMES,
+            outermost_local::<M> as *mut core::ffi::c_void,
+            context.cast(),
+            0,
+        );
     }
     // SAFETY: the context of `python_stack`.
     let (first_local, ids) = unsafe { ((*context).first_local, (*context).ids) };
@@ -220,9 +276,16 @@ extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *
 /// Sends a record about the current thread.
 #[inline(always)]
 pub(super) fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstrap_self: u64) {
-    let Some(mut entry) = reserve::<ThreadRecord>(StatId::ThreadRingFull) else { return };
+    let Some(mut entry) = reserve::<ThreadRecord>(StatId::ThreadRingFull) else {
+        return;
+    };
     let mut name = [0; COMM_BYTES];
     comm(&mut name);
-    entry.write(ThreadRecord { header: header(kind, 0, 0, ids), thread_state, bootstrap_self, comm: name });
+    entry.write(ThreadRecord {
+        header: header(kind, 0, 0, ids),
+        thread_state,
+        bootstrap_self,
+        comm: name,
+    });
     submit(entry);
 }

@@ -46,17 +46,32 @@ fn traced_thread(stack_pointer: u64) -> Option<(*mut Thread, Ids)> {
 #[tracepoint]
 pub(super) fn mmap_exit(context: TracePointContext) -> u32 {
     // SAFETY: the offset lies within the tracepoint's record.
-    let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else { return 0 };
+    let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else {
+        return 0;
+    };
     if address >= FIRST_ERROR {
         return 0;
     }
     // SAFETY: the registers of the current task.
     let (size, protection, flags, stack_pointer) = unsafe {
         let registers = user_registers();
-        ((*registers).rsi, (*registers).rdx, (*registers).r10, (*registers).rsp)
+        (
+            (*registers).rsi,
+            (*registers).rdx,
+            (*registers).r10,
+            (*registers).rsp,
+        )
     };
     if let Some((thread, ids)) = traced_thread(stack_pointer) {
-        send_map(thread, ids, Allocator::Mmap, address, size, protection as u32, flags as u32);
+        send_map(
+            thread,
+            ids,
+            Allocator::Mmap,
+            address,
+            size,
+            protection as u32,
+            flags as u32,
+        );
     }
     0
 }
@@ -79,7 +94,9 @@ pub(super) fn mremap_entry(_context: TracePointContext) -> u32 {
 #[tracepoint]
 pub(super) fn mremap_exit(context: TracePointContext) -> u32 {
     // SAFETY: the offset lies within the tracepoint's record.
-    let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else { return 0 };
+    let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else {
+        return 0;
+    };
     if address >= FIRST_ERROR {
         send_unmap(RecordKind::UnmapUndone, Allocator::Mremap);
         return 0;
@@ -112,7 +129,9 @@ fn send_map(
         return;
     };
     let stack = python_stack::<PresentMemory>(thread, target, ids);
-    let Some(mut entry) = reserve::<MapRecord>(StatId::MapRingFull) else { return };
+    let Some(mut entry) = reserve::<MapRecord>(StatId::MapRingFull) else {
+        return;
+    };
     entry.write(MapRecord {
         header: header(RecordKind::Map, allocator as u8, stack.flags, ids),
         address,
@@ -135,10 +154,18 @@ fn send_unmap(kind: RecordKind, allocator: Allocator) {
     if address & PAGE_MASK != 0 || size_bytes == 0 {
         return;
     }
-    let Some((_, ids)) = traced_thread(stack_pointer) else { return };
+    let Some((_, ids)) = traced_thread(stack_pointer) else {
+        return;
+    };
     count(StatId::UnmapSeen);
     throttle();
-    let Some(mut entry) = reserve::<UnmapRecord>(StatId::UnmapRingFull) else { return };
-    entry.write(UnmapRecord { header: header(kind, allocator as u8, 0, ids), address, size_bytes });
+    let Some(mut entry) = reserve::<UnmapRecord>(StatId::UnmapRingFull) else {
+        return;
+    };
+    entry.write(UnmapRecord {
+        header: header(kind, allocator as u8, 0, ids),
+        address,
+        size_bytes,
+    });
     submit(entry);
 }

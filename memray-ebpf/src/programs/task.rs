@@ -27,7 +27,10 @@ pub(super) struct Ids {
 #[inline(always)]
 pub(super) fn ids() -> Ids {
     let both = bpf_get_current_pid_tgid();
-    Ids { pid: (both >> 32) as u32, tid: both as u32 }
+    Ids {
+        pid: (both >> 32) as u32,
+        tid: both as u32,
+    }
 }
 
 /// The `fs` base of the current thread. glibc sets it through arch_prctl and clone, which keep it in the task.
@@ -35,7 +38,13 @@ pub(super) fn ids() -> Ids {
 pub(super) fn fs_base() -> u64 {
     // SAFETY: the helper returns the current task; the offset is that of an unsigned long in it, checked by the
     // verifier against the kernel's BTF.
-    unsafe { bpf_get_current_task_btf().cast::<u8>().add(task_fsbase_offset()).cast::<u64>().read() }
+    unsafe {
+        bpf_get_current_task_btf()
+            .cast::<u8>()
+            .add(task_fsbase_offset())
+            .cast::<u64>()
+            .read()
+    }
 }
 
 /// User registers of the current task at its system call.

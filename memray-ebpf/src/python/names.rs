@@ -51,6 +51,15 @@ pub fn string_layout<M: RemoteMemory>(
     };
     let kind = u64::from(state::kind(state));
     // No multiplication that could overflow: a hostile length only has to end up large.
-    let data_bytes = if length > u32::MAX as u64 { u64::MAX } else { length * kind };
-    Ok(StringLayout { length, state, data_address, data_bytes })
+    let data_bytes = if length > u64::from(u32::MAX) {
+        u64::MAX
+    } else {
+        length * kind
+    };
+    Ok(StringLayout {
+        length,
+        state,
+        data_address,
+        data_bytes,
+    })
 }

@@ -34,7 +34,10 @@ pub struct Found {
 /// value of `autoTSSkey` (until 3.14) and `_Py_tss_gilstate` (3.15) are not.
 #[inline(always)]
 pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u64) -> Result<Found, Fault> {
-    let mut found = Found { thread_state: 0, tss_slot_offset: 0 };
+    let mut found = Found {
+        thread_state: 0,
+        tss_slot_offset: 0,
+    };
     if source.attached.mode != TlsVariable::NONE {
         found.thread_state = read_tls(memory, &source.attached, fs_base)?;
         if found.thread_state != 0 {
@@ -52,7 +55,8 @@ pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u6
     if slot_offset == 0 {
         // Py_tss_t: {int _is_initialized; pthread_key_t _key} (Include/pythread.h).
         let key = memory.read_u64(source.tss_key_address)?;
-        if key & 0xffff_ffff == 0 {
+        let is_initialized = key as u32;
+        if is_initialized == 0 {
             return Ok(found);
         }
         let key = key >> 32;
@@ -77,7 +81,9 @@ fn second_level<M: RemoteMemory>(
     if key >= MAX_KEYS {
         return Err(Fault);
     }
-    let block_pointer = fs_base.wrapping_add(source.tss_blocks_offset).wrapping_add(key / KEYS_PER_BLOCK * 8);
+    let block_pointer = fs_base
+        .wrapping_add(source.tss_blocks_offset)
+        .wrapping_add(key / KEYS_PER_BLOCK * 8);
     let block = memory.read_u64(block_pointer)?;
     if block == 0 {
         return Ok(0);
@@ -123,11 +129,18 @@ mod tests {
 
     fn check(words: &[(u64, u64)], source: ThreadStateSource, expect: Result<(u64, u64), Fault>) {
         let found = find(&Words(words.iter().copied().collect()), &source, FS_BASE);
-        assert_eq!(found.map(|found| (found.thread_state, found.tss_slot_offset)), expect);
+        assert_eq!(
+            found.map(|found| (found.thread_state, found.tss_slot_offset)),
+            expect
+        );
     }
 
     fn static_tls(offset: i64) -> TlsVariable {
-        TlsVariable { mode: TlsVariable::STATIC, offset, ..TlsVariable::default() }
+        TlsVariable {
+            mode: TlsVariable::STATIC,
+            offset,
+            ..TlsVariable::default()
+        }
     }
 
     fn with_key() -> ThreadStateSource {
@@ -141,8 +154,11 @@ mod tests {
 
     #[test]
     fn attached_before_bound() {
-        let source =
-            ThreadStateSource { attached: static_tls(-24), bound: static_tls(-40), ..ThreadStateSource::default() };
+        let source = ThreadStateSource {
+            attached: static_tls(-24),
+            bound: static_tls(-40),
+            ..ThreadStateSource::default()
+        };
         check(&[(FS_BASE - 24, 7), (FS_BASE - 40, 8)], source, Ok((7, 0)));
         check(&[(FS_BASE - 24, 0), (FS_BASE - 40, 8)], source, Ok((8, 0)));
         check(&[], source, Err(Fault));
@@ -150,26 +166,59 @@ mod tests {
 
     #[test]
     fn dynamic_variables_go_through_the_thread_vector() {
-        let attached = TlsVariable { mode: TlsVariable::DYNAMIC, module_id: 2, offset: 8, reserved: 0 };
-        let source = ThreadStateSource { attached, ..ThreadStateSource::default() };
-        check(&[(FS_BASE + 8, 0x9000), (0x9020, 0xa000), (0xa008, 7)], source, Ok((7, 0)));
+        let attached = TlsVariable {
+            mode: TlsVariable::DYNAMIC,
+            module_id: 2,
+            offset: 8,
+            reserved: 0,
+        };
+        let source = ThreadStateSource {
+            attached,
+            ..ThreadStateSource::default()
+        };
+        check(
+            &[(FS_BASE + 8, 0x9000), (0x9020, 0xa000), (0xa008, 7)],
+            source,
+            Ok((7, 0)),
+        );
         check(&[(FS_BASE + 8, 0x9000), (0x9020, u64::MAX)], source, Ok((0, 0)));
-        let wild = TlsVariable { module_id: u64::MAX, ..attached };
-        check(&[(FS_BASE + 8, 0x9000)], ThreadStateSource { attached: wild, ..source }, Err(Fault));
+        let wild = TlsVariable {
+            module_id: u64::MAX,
+            ..attached
+        };
+        check(
+            &[(FS_BASE + 8, 0x9000)],
+            ThreadStateSource {
+                attached: wild,
+                ..source
+            },
+            Err(Fault),
+        );
     }
 
     #[test]
     fn the_key_is_found_and_kept() {
         check(&[(0x5000, 0)], with_key(), Ok((0, 0)));
-        check(&[(0x5000, 3 << 32 | 1), (FS_BASE + 0x310 + 3 * 16 + 8, 7)], with_key(), Ok((7, 0x348)));
-        let known = ThreadStateSource { tss_slot_offset: 0x348, ..with_key() };
+        check(
+            &[(0x5000, 3 << 32 | 1), (FS_BASE + 0x310 + 3 * 16 + 8, 7)],
+            with_key(),
+            Ok((7, 0x348)),
+        );
+        let known = ThreadStateSource {
+            tss_slot_offset: 0x348,
+            ..with_key()
+        };
         check(&[(FS_BASE + 0x348, 9)], known, Ok((9, 0)));
     }
 
     #[test]
     fn keys_beyond_the_first_block() {
         let key = (0x5000, 40 << 32 | 1);
-        check(&[key, (FS_BASE + 0x510 + 8, 0x8000), (0x8000 + 8 * 16 + 8, 7)], with_key(), Ok((7, 0)));
+        check(
+            &[key, (FS_BASE + 0x510 + 8, 0x8000), (0x8000 + 8 * 16 + 8, 7)],
+            with_key(),
+            Ok((7, 0)),
+        );
         check(&[key, (FS_BASE + 0x510 + 8, 0)], with_key(), Ok((0, 0)));
         check(&[(0x5000, 5000 << 32 | 1)], with_key(), Err(Fault));
     }

@@ -9,7 +9,10 @@
 //!
 //! The walk's state lives in memory that the verifier knows nothing about (a map value), so that walks of
 //! different lengths are one state to it; see `docs/decisions`.
-#![expect(unsafe_code, reason = "masked offsets into one fixed buffer, in a form that the BPF verifier accepts")]
+#![expect(
+    unsafe_code,
+    reason = "masked offsets into one fixed buffer, in a form that the BPF verifier accepts"
+)]
 
 use crate::{
     config::FrameOffsets,
@@ -44,7 +47,11 @@ pub struct Walk {
 
 impl core::fmt::Debug for Walk {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        formatter.debug_struct("Walk").field("frame", &self.frame).field("visited", &self.visited).finish_non_exhaustive()
+        formatter
+            .debug_struct("Walk")
+            .field("frame", &self.frame)
+            .field("visited", &self.visited)
+            .finish_non_exhaustive()
     }
 }
 
@@ -89,7 +96,11 @@ impl Walk {
         let thread_id = self.window_u64((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
         if thread_id != fs_base {
             // 0: a state that is being made, not bound to its thread yet; it has no frames.
-            return if thread_id == 0 { Ok(()) } else { Err(StartError::NotThisThread) };
+            return if thread_id == 0 {
+                Ok(())
+            } else {
+                Err(StartError::NotThisThread)
+            };
         }
         let mut frame = self.window_u64((offsets.thread_state_frame & THREAD_STATE_MASK) as usize);
         if offsets.cframe_current_frame != FrameOffsets::NONE && frame != 0 {
@@ -125,8 +136,16 @@ impl Walk {
         };
         // Of a contiguous frame the instruction's address alone determines the code object. Of a heap frame it is
         // an index below 2^20, and code objects are aligned to 16 bytes: both fit side by side.
-        let code_mask = if offsets.layout == FrameOffsets::HEAP { u64::MAX } else { 0 };
-        let instruction_mask = if offsets.layout == FrameOffsets::HEAP { 0xf_ffff } else { u64::MAX };
+        let code_mask = if offsets.layout == FrameOffsets::HEAP {
+            u64::MAX
+        } else {
+            0
+        };
+        let instruction_mask = if offsets.layout == FrameOffsets::HEAP {
+            0xf_ffff
+        } else {
+            u64::MAX
+        };
         let (mut frame, mut hash, mut visited) = (self.frame, self.hash, self.visited);
         for _ in 0..MAX_FRAMES_PER_WINDOW {
             let offset = frame.wrapping_sub(base);
@@ -179,12 +198,14 @@ impl Walk {
             let mut owner = self.field(header, offsets.owner) as u8;
             if heap {
                 // f_lasti is an int; -1 before the first instruction.
-                instruction = i64::from(instruction as u32 as i32).cast_unsigned();
+                instruction = i64::from((instruction as u32).cast_signed()).cast_unsigned();
                 owner = 0;
             }
             // From 3.14 on f_executable is a _PyStackRef with tag bits; code objects are aligned to 16 bytes.
             let code = self.field(header, offsets.code) & !7;
-            let Some(slot) = record.frames.get_mut(opaque(u64::from(count)) as usize) else { break };
+            let Some(slot) = record.frames.get_mut(opaque(u64::from(count)) as usize) else {
+                break;
+            };
             *slot = RawFrame::new(code, owner, instruction);
             frame = self.field(header, offsets.previous);
             count += 1;
@@ -215,7 +236,7 @@ impl Walk {
         let local = self.window_u64(localsplus) & !7;
         self.frame = self.field(0, offsets.previous);
         self.visited += 1;
-        if is_python { Some(local) } else { None }
+        is_python.then_some(local)
     }
 
     /// Copies the memory that ends with the header of `self.frame`, as far back as its page begins. Returns the
@@ -254,9 +275,6 @@ impl Walk {
         unsafe { field.cast::<u64>().read_unaligned() }
     }
 }
-
-
-
 
 #[cfg(test)]
 mod tests;

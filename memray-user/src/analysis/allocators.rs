@@ -43,3 +43,37 @@ fn ranked(parts: impl Iterator<Item = (Allocator, Figures)>) -> Vec<AllocatorSha
     shares.sort_by_key(|share| std::cmp::Reverse(share.figures.count));
     shares
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        analysis::testing::small,
+        model::{CaptureSource as _, View},
+    };
+
+    #[test]
+    fn most_calls_first_and_both_sources_agree() {
+        let builder = small();
+        let profile = Profile::load(&builder, View::All).unwrap();
+        let shares = allocator_shares(&profile);
+        let counts: Vec<_> = shares
+            .iter()
+            .map(|share| (share.allocator, share.figures.count))
+            .collect();
+        assert_eq!(
+            counts,
+            [
+                (Allocator::Realloc, 108),
+                (Allocator::Malloc, 21),
+                (Allocator::Calloc, 5),
+                (Allocator::Mmap, 1)
+            ]
+        );
+        assert_eq!(
+            recorded_allocator_shares(&builder.size_histogram().unwrap()),
+            shares
+        );
+        assert_eq!(recorded_allocator_shares(&[]), []);
+    }
+}

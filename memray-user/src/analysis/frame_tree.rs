@@ -47,7 +47,9 @@ impl FrameTree {
         };
         let mut nodes = vec![root];
         let mut node_of_stack = vec![0_u32; profile.stacks.len()];
+        let most_nodes = used.iter().filter(|&&used| used).count();
         let mut node_of: FxHashMap<(u32, u32), u32> = FxHashMap::default();
+        node_of.reserve(most_nodes);
         for (position, stack) in profile.stacks.iter().enumerate() {
             if !used[position] {
                 continue;
@@ -95,6 +97,20 @@ impl FrameTree {
         }
         self.sum_up();
         remainder
+    }
+
+    /// Gives the memory of nodes with less than `bytes` in all to their callers: what is too small to be drawn.
+    pub fn fold_smaller_than(&mut self, bytes: u64) {
+        for position in (1..self.nodes.len()).rev() {
+            let Node {
+                parent, own, total, ..
+            } = self.nodes[position];
+            if total.bytes < bytes {
+                self.nodes[parent as usize].own.add(own);
+                self.nodes[position].own = Figures::default();
+            }
+        }
+        self.sum_up();
     }
 
     /// The children of every node that have allocations, highest rank first, equals in order of first sight.
@@ -250,6 +266,21 @@ mod tests {
         assert_eq!(
             lines(&profile, &relevant),
             ["root 0/50 1", "-main 0/50 1", "--other 50/50 1"]
+        );
+    }
+
+    #[test]
+    fn small_nodes_become_part_of_their_callers() {
+        let mut builder = CaptureBuilder::new();
+        let main = ("main", "a.py", 1);
+        builder.allocate(&[main, ("small", "a.py", 2), ("smaller", "a.py", 3)], 4, 1);
+        builder.allocate(&[main, ("small", "a.py", 2)], 5, 1);
+        builder.allocate(&[main, ("large", "a.py", 4)], 10, 1);
+        let (profile, mut tree) = tree(&builder, FrameFilter::SHOW_ALL);
+        tree.fold_smaller_than(10);
+        assert_eq!(
+            lines(&profile, &tree),
+            ["root 0/19 3", "-main 9/19 3", "--large 10/10 1"]
         );
     }
 

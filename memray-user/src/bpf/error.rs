@@ -12,7 +12,10 @@ pub enum BpfError {
     #[error("failed to read the kernel's type information at `/sys/kernel/btf/vmlinux`")]
     KernelTypes(#[source] io::Error),
     #[error("the kernel's type information has no `{member}` in `{structure}`")]
-    KernelTypeMissing { structure: &'static str, member: &'static str },
+    KernelTypeMissing {
+        structure: &'static str,
+        member: &'static str,
+    },
     #[error("failed to read the BPF object")]
     Parse(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("failed to load the BPF object's maps")]
@@ -28,7 +31,10 @@ pub enum BpfError {
         log: String,
     },
     #[error("failed to load program `{program}`")]
-    Load { program: &'static str, source: Box<aya::programs::ProgramError> },
+    Load {
+        program: &'static str,
+        source: Box<aya::programs::ProgramError>,
+    },
     #[error("failed to attach `{program}` to `{target}`")]
     Attach {
         program: &'static str,
@@ -43,7 +49,10 @@ pub enum BpfError {
         source: io::Error,
     },
     #[error("failed to use map `{map}`")]
-    Map { map: &'static str, source: Box<aya::maps::MapError> },
+    Map {
+        map: &'static str,
+        source: Box<aya::maps::MapError>,
+    },
 }
 
 impl BpfError {
@@ -63,10 +72,13 @@ impl BpfError {
             Self::Verifier { .. } => {
                 Some("please report this with the output of `uname -r` and of `memray -vv`".to_owned())
             }
-            Self::Attach { .. } | Self::Tracepoint { .. } => {
-                Some("the kernel needs CONFIG_UPROBE_EVENTS, CONFIG_FTRACE_SYSCALLS and CONFIG_BPF_EVENTS".to_owned())
+            Self::Attach { .. } | Self::Tracepoint { .. } => Some(
+                "the kernel needs CONFIG_UPROBE_EVENTS, CONFIG_FTRACE_SYSCALLS and CONFIG_BPF_EVENTS"
+                    .to_owned(),
+            ),
+            Self::Parse(_) | Self::Maps(_) | Self::Missing { .. } | Self::Load { .. } | Self::Map { .. } => {
+                None
             }
-            Self::Parse(_) | Self::Maps(_) | Self::Missing { .. } | Self::Load { .. } | Self::Map { .. } => None,
         }
     }
 }

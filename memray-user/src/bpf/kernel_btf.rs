@@ -41,14 +41,18 @@ impl<'a> KernelTypes<'a> {
             let length = usize::try_from(u32_at(bytes, at + 4)?).ok()?;
             bytes.get(start..start.checked_add(length)?)
         };
-        Some(Self { types: section(8)?, strings: section(16)? })
+        Some(Self {
+            types: section(8)?,
+            strings: section(16)?,
+        })
     }
 
     /// Byte offset of `path` (members, each but the last of them a struct) in the struct of that name.
     pub(super) fn member_offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
         let types: Vec<Type<'a>> = self.entries().collect();
-        let mut current =
-            *types.iter().find(|entry| entry.kind == KIND_STRUCT && self.name(entry.name_offset) == Some(structure))?;
+        let mut current = *types
+            .iter()
+            .find(|entry| entry.kind == KIND_STRUCT && self.name(entry.name_offset) == Some(structure))?;
         let mut offset_bits = 0u64;
         for (index, member) in path.iter().enumerate() {
             let (type_id, member_bits) = self.member(&current, member)?;
@@ -61,7 +65,7 @@ impl<'a> KernelTypes<'a> {
                 }
             }
         }
-        (offset_bits % 8 == 0).then_some(offset_bits / 8)
+        offset_bits.is_multiple_of(8).then_some(offset_bits / 8)
     }
 
     /// Type and bit offset of a member of a struct.
@@ -71,7 +75,14 @@ impl<'a> KernelTypes<'a> {
                 return None;
             }
             let offset = u32_at(member, 8)?;
-            Some((u32_at(member, 4)?, if structure.kind_flag { offset & 0x00ff_ffff } else { offset }))
+            Some((
+                u32_at(member, 4)?,
+                if structure.kind_flag {
+                    offset & 0x00ff_ffff
+                } else {
+                    offset
+                },
+            ))
         })
     }
 
@@ -118,7 +129,9 @@ mod tests {
         let strings = b"\0inner\0a\0b\0outer\0x\0y\0";
         let name = |text: &str| {
             let text = format!("\0{text}\0");
-            let at = strings.windows(text.len()).position(|window| window == text.as_bytes());
+            let at = strings
+                .windows(text.len())
+                .position(|window| window == text.as_bytes());
             u32::try_from(at.expect("in the table") + 1).expect("small")
         };
         let structure = |members: u32| KIND_STRUCT << 24 | members;

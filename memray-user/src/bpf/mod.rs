@@ -8,6 +8,7 @@
 mod error;
 mod kernel_btf;
 mod multi;
+mod privileges;
 mod programs;
 mod recorder;
 mod system;

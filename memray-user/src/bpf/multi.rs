@@ -39,18 +39,35 @@ impl MultiObject {
                 .map(aya_obj::btf::Btf::to_bytes),
             None => None,
         };
-        let types = types.map(|bytes| load_types(&bytes)).transpose().map_err(|error| parse(error.into()))?;
+        let types = types
+            .map(|bytes| load_types(&bytes))
+            .transpose()
+            .map_err(|error| parse(error.into()))?;
         let maps: Vec<_> = object.maps.drain().collect();
-        let sections = object.functions.keys().map(|(section, _)| *section).collect::<HashSet<_>>();
-        let known = maps.iter().filter_map(|(name, map)| Some((name.as_str(), map_fd(name)?, map)));
-        object.relocate_maps(known, &sections).map_err(|error| parse(error.into()))?;
-        object.relocate_calls(&sections).map_err(|error| parse(error.into()))?;
+        let sections = object
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect::<HashSet<_>>();
+        let known = maps
+            .iter()
+            .filter_map(|(name, map)| Some((name.as_str(), map_fd(name)?, map)));
+        object
+            .relocate_maps(known, &sections)
+            .map_err(|error| parse(error.into()))?;
+        object
+            .relocate_calls(&sections)
+            .map_err(|error| parse(error.into()))?;
         Ok(Self { object, types })
     }
 
     pub(super) fn load(&self, name: &'static str) -> Result<OwnedFd, BpfError> {
         let program = self.object.programs.get(name).ok_or(BpfError::Missing { name })?;
-        let function = self.object.functions.get(&program.function_key()).ok_or(BpfError::Missing { name })?;
+        let function = self
+            .object
+            .functions
+            .get(&program.function_key())
+            .ok_or(BpfError::Missing { name })?;
         let sleepable = matches!(
             program.section,
             ProgramSection::UProbe { sleepable: true } | ProgramSection::URetProbe { sleepable: true }
@@ -60,20 +77,31 @@ impl MultiObject {
             name,
             instructions: &function.instructions,
             sleepable,
-            types: self.types.as_ref().filter(|_| function.func_info_rec_size > 0).map(|types| types.as_fd()),
+            types: self
+                .types
+                .as_ref()
+                .filter(|_| function.func_info_rec_size > 0)
+                .map(|types| types.as_fd()),
             function_info: if function.func_info_rec_size > 0 {
                 &function.func_info.func_info
             } else {
                 no_function_info
             },
         };
-        load_multi_program(&load).map_err(|(source, log)| BpfError::Verifier { program: name, source, log })
+        load_multi_program(&load).map_err(|(source, log)| BpfError::Verifier {
+            program: name,
+            source,
+            log,
+        })
     }
 }
 
 impl std::fmt::Debug for MultiObject {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("MultiObject").field("programs", &self.object.programs.keys()).finish_non_exhaustive()
+        formatter
+            .debug_struct("MultiObject")
+            .field("programs", &self.object.programs.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,6 +115,12 @@ pub(super) fn attach(
 ) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let (offsets, cookies): (Vec<u64>, Vec<u64>) = points.iter().copied().unzip();
-    link_multi(&MultiLink { program: program.as_fd(), path: &path, offsets: &offsets, cookies: &cookies, is_return, pid })
+    link_multi(&MultiLink {
+        program: program.as_fd(),
+        path: &path,
+        offsets: &offsets,
+        cookies: &cookies,
+        is_return,
+        pid,
+    })
 }
-

@@ -4,6 +4,9 @@ pub(super) const ALLOCATOR_ENTRY: &str = "allocator_entry";
 pub(super) const ALLOCATOR_RETURN: &str = "allocator_return";
 pub(super) const FREE_ENTRY: &str = "free_entry";
 pub(super) const CODE_DEALLOC: &str = "code_dealloc";
+/// Programs that do nothing.
+pub(super) const FLOOR_ENTRY: &str = "floor_entry";
+pub(super) const FLOOR_RETURN: &str = "floor_return";
 pub(super) const THREAD_EXIT: &str = "thread_exit";
 
 /// Program, category and name of a tracepoint.

@@ -25,9 +25,10 @@ use super::{
     error::BpfError,
     kernel_btf::KernelTypes,
     multi::{self, MultiObject},
+    privileges,
     programs::{
-        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FREE_ENTRY, LOSSLESS, RING, STATS, TARGETS,
-        TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
+        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS,
+        RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
     },
     system::attach_tracepoint,
     tracepoints::Tracepoints,
@@ -79,6 +80,14 @@ impl Half {
         }
     }
 
+    /// The program that does nothing, for [`Recorder::load_floor`].
+    const fn floor_program(self) -> &'static str {
+        match self {
+            Self::AllocatorReturn => FLOOR_RETURN,
+            Self::Free | Self::CodeDealloc | Self::AllocatorEntry => FLOOR_ENTRY,
+        }
+    }
+
     const fn program(self) -> &'static str {
         match self {
             Self::Free => FREE_ENTRY,
@@ -116,17 +125,8 @@ impl Recorder {
     /// Makes the maps, loads every program and attaches those that watch the whole system (they look at traced
     /// processes only).
     pub fn load(delivery: Delivery) -> Result<Self, BpfError> {
-        if OBJECT.is_empty() {
-            return Err(BpfError::NoObject);
-        }
-        let fs_base_offset = task_fs_base_offset()?;
-        let lossless = u32::from(delivery == Delivery::Lossless);
-        let ebpf = EbpfLoader::new()
-            .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
-            .override_global(LOSSLESS, &lossless, true)
-            .load(OBJECT)
-            .map_err(|error| BpfError::Maps(Box::new(error)))?;
-        let multi = match load_multi(&ebpf) {
+        let ebpf = load_object(delivery)?;
+        let multi = match load_multi(&ebpf, Half::program) {
             Ok(programs) => Some(programs),
             Err(BpfError::Verifier { source, log, program }) => {
                 // A kernel before 6.6 refuses the attach type before it looks at the program: no log.
@@ -137,24 +137,55 @@ impl Recorder {
             }
             Err(error) => return Err(error),
         };
-        let mut recorder = Self { ebpf, multi, links: Vec::new(), attached: BTreeSet::new(), lives: 0 };
+        let mut recorder = Self {
+            ebpf,
+            multi,
+            links: Vec::new(),
+            attached: BTreeSet::new(),
+            lives: 0,
+        };
         recorder.attach_tracepoints()?;
         recorder.attach_thread_exit()?;
         if recorder.multi.is_none() {
             for name in [ALLOCATOR_ENTRY, ALLOCATOR_RETURN, FREE_ENTRY, CODE_DEALLOC] {
                 let program: &mut UProbe = program(&mut recorder.ebpf, name)?;
-                program.load().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+                program.load().map_err(|source| BpfError::Load {
+                    program: name,
+                    source: Box::new(source),
+                })?;
             }
         }
         Ok(recorder)
     }
 
+    /// Loads programs that do nothing in place of all: what the probes alone cost.
+    pub fn load_floor() -> Result<Self, BpfError> {
+        let ebpf = load_object(Delivery::Lossy)?;
+        let multi = Some(load_multi(&ebpf, Half::floor_program)?);
+        Ok(Self {
+            ebpf,
+            multi,
+            links: Vec::new(),
+            attached: BTreeSet::new(),
+            lives: 0,
+        })
+    }
+
     /// Tells the programs about a new life of a process. Do it before its probes are attached.
     pub fn set_target(&mut self, pid: u32, config: &TargetConfig) -> Result<(), BpfError> {
         self.lives += 1;
-        let config = TargetConfig { life: self.lives, ..*config };
-        let failed = |source| BpfError::Map { map: TARGETS, source: Box::new(source) };
-        let map = self.ebpf.map_mut(TARGETS).ok_or(BpfError::Missing { name: TARGETS })?;
+        let config = TargetConfig {
+            life: self.lives,
+            ..*config
+        };
+        let failed = |source| BpfError::Map {
+            map: TARGETS,
+            source: Box::new(source),
+        };
+        let map = self
+            .ebpf
+            .map_mut(TARGETS)
+            .ok_or(BpfError::Missing { name: TARGETS })?;
         let mut targets: BpfHashMap<&mut MapData, u32, TargetConfigPod> = map.try_into().map_err(failed)?;
         targets.insert(pid, TargetConfigPod(config), 0).map_err(failed)
     }
@@ -169,11 +200,17 @@ impl Recorder {
                 target: site.path.display().to_string(),
                 source: error.into(),
             })?;
-            if !self.attached.insert((pid, file.dev(), file.ino(), site.file_offset)) {
+            if !self
+                .attached
+                .insert((pid, file.dev(), file.ino(), site.file_offset))
+            {
                 continue;
             }
             for half in Half::all_of(site.role) {
-                groups.entry((*half, &site.path)).or_default().push((site.file_offset, site.cookie));
+                groups
+                    .entry((*half, &site.path))
+                    .or_default()
+                    .push((site.file_offset, site.cookie));
             }
         }
         for ((half, path), points) in groups {
@@ -182,7 +219,13 @@ impl Recorder {
         Ok(())
     }
 
-    fn attach_group(&mut self, pid: u32, half: Half, path: &Path, points: &[(u64, u64)]) -> Result<(), BpfError> {
+    fn attach_group(
+        &mut self,
+        pid: u32,
+        half: Half,
+        path: &Path,
+        points: &[(u64, u64)],
+    ) -> Result<(), BpfError> {
         let name = half.program();
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Attach {
             program: name,
@@ -192,7 +235,8 @@ impl Recorder {
         if let Some(multi) = &self.multi {
             let program = multi.get(&half).ok_or(BpfError::Missing { name })?;
             let is_return = half == Half::AllocatorReturn;
-            let link = multi::attach(program, path, points, is_return, pid).map_err(|error| failed(error.into()))?;
+            let link =
+                multi::attach(program, path, points, is_return, pid).map_err(|error| failed(error.into()))?;
             self.links.push(link);
             return Ok(());
         }
@@ -200,8 +244,13 @@ impl Recorder {
         let program: &mut UProbe = program(&mut self.ebpf, name)?;
         for (file_offset, cookie) in points {
             let location = UProbeAttachLocation::AbsoluteOffset(*file_offset);
-            let point = UProbeAttachPoint { location, cookie: Some(*cookie) };
-            program.attach(point, path, scope).map_err(|error| failed(error.into()))?;
+            let point = UProbeAttachPoint {
+                location,
+                cookie: Some(*cookie),
+            };
+            program
+                .attach(point, path, scope)
+                .map_err(|error| failed(error.into()))?;
         }
         Ok(())
     }
@@ -209,28 +258,46 @@ impl Recorder {
     /// The reading end of the ring; once.
     pub fn take_ring(&mut self) -> Result<RingReader, BpfError> {
         let map = self.ebpf.take_map(RING).ok_or(BpfError::Missing { name: RING })?;
-        let ring = RingBuf::try_from(map).map_err(|source| BpfError::Map { map: RING, source: Box::new(source) })?;
+        let ring = RingBuf::try_from(map).map_err(|source| BpfError::Map {
+            map: RING,
+            source: Box::new(source),
+        })?;
         Ok(RingReader { ring })
     }
 
     /// The reading end of the counters; once.
     pub fn take_counters(&mut self) -> Result<Counters, BpfError> {
-        let map = self.ebpf.take_map(STATS).ok_or(BpfError::Missing { name: STATS })?;
-        let stats =
-            PerCpuArray::try_from(map).map_err(|source| BpfError::Map { map: STATS, source: Box::new(source) })?;
+        let map = self
+            .ebpf
+            .take_map(STATS)
+            .ok_or(BpfError::Missing { name: STATS })?;
+        let stats = PerCpuArray::try_from(map).map_err(|source| BpfError::Map {
+            map: STATS,
+            source: Box::new(source),
+        })?;
         Ok(Counters { stats })
     }
 
     fn attach_tracepoints(&mut self) -> Result<(), BpfError> {
         let (_, _, first) = TRACEPOINTS[0];
-        let tracepoints = Tracepoints::open().map_err(|source| BpfError::Tracepoint { name: first, source })?;
+        let tracepoints =
+            Tracepoints::open().map_err(|source| BpfError::Tracepoint { name: first, source })?;
         for (name, category, tracepoint) in TRACEPOINTS {
             let program: &mut TracePoint = program(&mut self.ebpf, name)?;
-            program.load().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+            program.load().map_err(|source| BpfError::Load {
+                program: name,
+                source: Box::new(source),
+            })?;
             let id = tracepoints
                 .id(category, tracepoint)
-                .map_err(|source| BpfError::Tracepoint { name: tracepoint, source })?;
-            let fd = program.fd().map_err(|source| BpfError::Load { program: name, source: Box::new(source) })?;
+                .map_err(|source| BpfError::Tracepoint {
+                    name: tracepoint,
+                    source,
+                })?;
+            let fd = program.fd().map_err(|source| BpfError::Load {
+                program: name,
+                source: Box::new(source),
+            })?;
             let link = attach_tracepoint(fd.as_fd(), id).map_err(|error| BpfError::Attach {
                 program: name,
                 target: tracepoint.to_owned(),
@@ -244,7 +311,10 @@ impl Recorder {
     fn attach_thread_exit(&mut self) -> Result<(), BpfError> {
         const TARGET: &str = "sched_process_exit";
         let program: &mut RawTracePoint = program(&mut self.ebpf, THREAD_EXIT)?;
-        program.load().map_err(|source| BpfError::Load { program: THREAD_EXIT, source: Box::new(source) })?;
+        program.load().map_err(|source| BpfError::Load {
+            program: THREAD_EXIT,
+            source: Box::new(source),
+        })?;
         program.attach(TARGET).map_err(|error| BpfError::Attach {
             program: THREAD_EXIT,
             target: TARGET.to_owned(),
@@ -295,10 +365,10 @@ impl Counters {
     pub fn read(&self) -> Result<[u64; StatId::COUNT], BpfError> {
         let mut sums = [0; StatId::COUNT];
         for (index, sum) in (0u32..).zip(&mut sums) {
-            let values = self
-                .stats
-                .get(&index, 0)
-                .map_err(|source| BpfError::Map { map: STATS, source: Box::new(source) })?;
+            let values = self.stats.get(&index, 0).map_err(|source| BpfError::Map {
+                map: STATS,
+                source: Box::new(source),
+            })?;
             *sum = values.iter().sum();
         }
         Ok(sums)
@@ -313,21 +383,36 @@ where
     program.try_into().ok().ok_or(BpfError::Missing { name })
 }
 
-fn load_multi(ebpf: &Ebpf) -> Result<MultiPrograms, BpfError> {
+fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
+    if OBJECT.is_empty() {
+        return Err(BpfError::NoObject);
+    }
+    privileges::require()?;
+    let fs_base_offset = task_fs_base_offset()?;
+    let lossless = u32::from(delivery == Delivery::Lossless);
+    EbpfLoader::new()
+        .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
+        .override_global(LOSSLESS, &lossless, true)
+        .load(OBJECT)
+        .map_err(|error| BpfError::Maps(Box::new(error)))
+}
+
+fn load_multi(ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
     let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
-    [Half::Free, Half::CodeDealloc, Half::AllocatorEntry, Half::AllocatorReturn]
-        .into_iter()
-        .map(|half| Ok((half, object.load(half.program())?)))
-        .collect()
+    [
+        Half::Free,
+        Half::CodeDealloc,
+        Half::AllocatorEntry,
+        Half::AllocatorReturn,
+    ]
+    .into_iter()
+    .map(|half| Ok((half, object.load(name(half))?)))
+    .collect()
 }
 
 fn map_fd(map: &Map) -> Option<RawFd> {
-    let data = match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data,
-        _ => return None,
+    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
+        return None;
     };
     Some(data.fd().as_fd().as_raw_fd())
 }
@@ -337,5 +422,8 @@ fn task_fs_base_offset() -> Result<u64, BpfError> {
     let types = KernelTypes::parse(&bytes);
     types
         .and_then(|types| types.member_offset("task_struct", &["thread", "fsbase"]))
-        .ok_or(BpfError::KernelTypeMissing { structure: "task_struct", member: "thread.fsbase" })
+        .ok_or(BpfError::KernelTypeMissing {
+            structure: "task_struct",
+            member: "thread.fsbase",
+        })
 }

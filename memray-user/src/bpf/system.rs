@@ -1,4 +1,4 @@
-//! System calls that aya 0.14 has no form of: bpf(2) for multi-uprobe programs and links, perf_event_open(2) for a
+//! System calls that aya 0.14 has no form of: bpf(2) for multi-uprobe programs and links, `perf_event_open(2)` for a
 //! tracepoint by number, and a tracefs that nobody else sees.
 #![expect(unsafe_code, reason = "raw system calls")]
 
@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_attach_type, bpf_cmd, bpf_prog_type};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 
 /// A program as bpf(2) takes it.
 pub(super) struct ProgramLoad<'a> {
@@ -40,7 +40,12 @@ fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
     let size = size_of::<bpf_attr>();
     // SAFETY: the attributes are initialized, as large as said, and point at memory that outlives the call.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, i64::from(command as u32), std::ptr::from_mut(attributes), size)
+        libc::syscall(
+            libc::SYS_bpf,
+            i64::from(command as u32),
+            std::ptr::from_mut(attributes),
+            size,
+        )
     };
     owned(result)
 }
@@ -123,7 +128,11 @@ pub(super) fn link_multi(link: &MultiLink<'_>) -> io::Result<OwnedFd> {
     points.offsets = link.offsets.as_ptr() as u64;
     points.cookies = link.cookies.as_ptr() as u64;
     points.cnt = length(link.offsets.len().min(link.cookies.len()));
-    points.flags = if link.is_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
+    points.flags = if link.is_return {
+        BPF_F_UPROBE_MULTI_RETURN
+    } else {
+        0
+    };
     points.pid = link.pid;
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attributes)
 }
@@ -152,9 +161,10 @@ pub(super) fn attach_tracepoint(program: BorrowedFd<'_>, id: u64) -> io::Result<
         )
     };
     let event = owned(result)?;
-    for (operation, argument) in
-        [(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()), (PERF_EVENT_IOC_ENABLE, 0)]
-    {
+    for (operation, argument) in [
+        (PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()),
+        (PERF_EVENT_IOC_ENABLE, 0),
+    ] {
         // SAFETY: both requests take a plain number.
         if unsafe { libc::ioctl(event.as_raw_fd(), operation, argument) } < 0 {
             return Err(io::Error::last_os_error());

@@ -28,16 +28,25 @@ impl Tracepoints {
     pub(super) fn open() -> io::Result<Self> {
         for path in USUAL {
             if Path::new(path).join("events/syscalls").exists() {
-                return Ok(Self { root: File::open(path)?.into() });
+                return Ok(Self {
+                    root: File::open(path)?.into(),
+                });
             }
         }
-        Ok(Self { root: detached_tracefs()? })
+        Ok(Self {
+            root: detached_tracefs()?,
+        })
     }
 
     /// The number of `category/name`.
     pub(super) fn id(&self, category: &str, name: &str) -> io::Result<u64> {
         let path = format!("events/{category}/{name}/id");
-        let file = openat(self.root.as_fd(), path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let file = openat(
+            self.root.as_fd(),
+            path.as_str(),
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
         let mut text = String::new();
         File::from(file).take(32).read_to_string(&mut text)?;
         text.trim().parse().map_err(io::Error::other)

@@ -72,6 +72,8 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         }),
     )?;
     // The lines of `folded` have no place for them.
-    notices.map_or(Ok(()), |notices| say_notices(&notices, Printer::new(Talk::Normal)))?;
+    notices.map_or(Ok(()), |notices| {
+        say_notices(&notices, Printer::new(Talk::Normal))
+    })?;
     Ok(ExitCode::SUCCESS)
 }

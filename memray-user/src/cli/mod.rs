@@ -82,7 +82,11 @@ fn execute(words: &[OsString], signals: &InheritedSignals) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command, words: &[OsString], signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
+fn dispatch(
+    command: Command,
+    words: &[OsString],
+    signals: &InheritedSignals,
+) -> Result<ExitCode, CommandError> {
     match command {
         Command::Run(arguments) => run::execute(arguments, words, signals),
         Command::Flamegraph(arguments) => flamegraph::execute(arguments),

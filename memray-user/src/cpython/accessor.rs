@@ -3,9 +3,10 @@
 //! The variables themselves are hidden (stripped names, or a struct whose layout no header fixes), but functions
 //! such as `PyThreadState_GetUnchecked` and `PyGILState_GetThisThreadState` return nothing else. Their machine
 //! code is followed with known constants in registers: addresses from `lea` and `mov`, what the global offset
-//! table holds, thread-local addresses from `fs` and from `__tls_get_addr`. Shapes that occur (gcc, x86-64): one
-//! load from `fs` with a constant; a load from the block that `__tls_get_addr` returns, with either model; a tail
-//! call of `PyThread_tss_get` or `pthread_getspecific`.
+//! table holds, thread-local addresses from `fs`, from `__tls_get_addr` and from descriptors. Shapes that occur
+//! (gcc, x86-64): one load from `fs` with a constant; a load from the block that `__tls_get_addr` returns, with
+//! either model; the same by a descriptor (`-mtls-dialect=gnu2`); a tail call of `PyThread_tss_get` or
+//! `pthread_getspecific`.
 //!
 //! Input: the bytes from the file, since those in memory can hold breakpoints, their address, and memory for the
 //! relocated offset table. What is not understood is `None`; at most [`MAX_INSTRUCTIONS`] are followed.
@@ -87,6 +88,8 @@ enum Value {
     Constant(u64),
     /// 32 bits loaded from this address.
     Loaded(u64),
+    /// The distance of a thread-local address from `fs`, where it differs between threads.
+    Distance(TlsVariable),
     /// An address in thread-local storage.
     Pointer(TlsVariable),
     /// What lies there.
@@ -97,12 +100,31 @@ impl Value {
     fn plus(self, delta: u64) -> Self {
         match self {
             Self::Constant(value) => Self::Constant(value.wrapping_add(delta)),
-            Self::Pointer(variable) => Self::Pointer(TlsVariable {
-                offset: variable.offset.wrapping_add_unsigned(delta),
-                ..variable
-            }),
+            Self::Distance(variable) => Self::Distance(moved_by(variable, delta)),
+            Self::Pointer(variable) => Self::Pointer(moved_by(variable, delta)),
             _ => Self::Unknown,
         }
+    }
+
+    fn sum(self, other: Self) -> Self {
+        match (self, other) {
+            (value, Self::Constant(delta)) | (Self::Constant(delta), value) => value.plus(delta),
+            // The thread's base and the distance from it.
+            (Self::Pointer(base), Self::Distance(variable))
+            | (Self::Distance(variable), Self::Pointer(base))
+                if base.mode == TlsVariable::STATIC =>
+            {
+                Self::Pointer(moved_by(variable, base.offset.cast_unsigned()))
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+fn moved_by(variable: TlsVariable, delta: u64) -> TlsVariable {
+    TlsVariable {
+        offset: variable.offset.wrapping_add_unsigned(delta),
+        ..variable
     }
 }
 
@@ -168,6 +190,10 @@ impl<M: RemoteMemory> Follower<'_, M> {
                     _ => address = instruction.near_branch_target(),
                 },
                 FlowControl::IndirectBranch => return self.key_argument(&registers),
+                FlowControl::IndirectCall if self.descriptor_argument(&instruction, &registers).is_some() => {
+                    let distance = self.descriptor_argument(&instruction, &registers);
+                    registers.set(Register::RAX, distance.unwrap_or_default());
+                }
                 FlowControl::Call | FlowControl::IndirectCall => {
                     if let Some(place) = self.key_argument(&registers) {
                         return Some(place);
@@ -213,6 +239,11 @@ impl<M: RemoteMemory> Follower<'_, M> {
         let Value::Constant(address) = registers.get(Register::RDI) else {
             return None;
         };
+        self.variable_at(address)
+    }
+
+    /// What a `tls_index` means.
+    fn variable_at(&self, address: u64) -> Option<TlsVariable> {
         let module_id = self.memory.read_u64(address).ok()?;
         let offset = self.memory.read_u64(address.checked_add(8)?).ok()?;
         ((1..=MAX_MODULE_ID).contains(&module_id) && offset <= MAX_BLOCK_OFFSET).then_some(TlsVariable {
@@ -223,15 +254,33 @@ impl<M: RemoteMemory> Follower<'_, M> {
         })
     }
 
+    /// The distance from `fs` that a call through a descriptor (`call *(%rax)`) returns; such a call changes no other
+    /// register. The dynamic loader has put a function and its argument there (`struct tlsdesc`,
+    /// sysdeps/x86_64/dl-tlsdesc.h): the distance itself, or a `tls_index` for a library loaded late.
+    fn descriptor_argument(&self, instruction: &Instruction, registers: &Registers) -> Option<Value> {
+        if instruction.memory_base() != Register::RAX || instruction.memory_displacement64() != 0 {
+            return None;
+        }
+        let Value::Constant(descriptor) = registers.get(Register::RAX) else {
+            return None;
+        };
+        let argument = self.memory.read_u64(descriptor.checked_add(8)?).ok()?;
+        // The variables of what is there at start lie below `fs`.
+        let is_distance = (-MAX_BLOCK_OFFSET.cast_signed()..0).contains(&argument.cast_signed());
+        if is_distance {
+            return Some(Value::Constant(argument));
+        }
+        self.variable_at(argument).map(Value::Distance)
+    }
+
     fn execute(&mut self, instruction: &Instruction, registers: &mut Registers) {
         let target = instruction.op0_register();
         let value = match instruction.mnemonic() {
-            Mnemonic::Mov if target != Register::None => self.moved(instruction, registers),
+            Mnemonic::Mov if target != Register::None => self.operand(instruction, registers),
             Mnemonic::Lea => address_of(instruction, registers),
-            Mnemonic::Add if instruction.op0_kind() == OpKind::Register => match immediate(instruction) {
-                Some(delta) if target.is_gpr64() => registers.get(target).plus(delta),
-                _ => Value::Unknown,
-            },
+            Mnemonic::Add if target.is_gpr64() => {
+                registers.get(target).sum(self.operand(instruction, registers))
+            }
             _ => {
                 let used = self.information.info(instruction);
                 for register in used.used_registers() {
@@ -248,22 +297,30 @@ impl<M: RemoteMemory> Follower<'_, M> {
         registers.set(target, value);
     }
 
-    /// The value of `mov` into a register.
-    fn moved(&self, instruction: &Instruction, registers: &Registers) -> Value {
-        let target = instruction.op0_register();
+    /// The value of the second operand.
+    fn operand(&self, instruction: &Instruction, registers: &Registers) -> Value {
+        let size_bytes = instruction.memory_size().size();
         match instruction.op1_kind() {
-            OpKind::Register if target.is_gpr64() => registers.get(instruction.op1_register()),
+            OpKind::Register if instruction.op1_register().is_gpr64() => {
+                registers.get(instruction.op1_register())
+            }
+            OpKind::Register if instruction.op1_register().is_gpr32() => {
+                match registers.get(instruction.op1_register()) {
+                    loaded @ Value::Loaded(_) => loaded,
+                    _ => Value::Unknown,
+                }
+            }
             OpKind::Memory if instruction.memory_segment() == Register::FS => {
                 thread_local(instruction, registers)
             }
             OpKind::Memory if instruction.memory_segment() == Register::GS => Value::Unknown,
-            OpKind::Memory => match (address_of(instruction, registers), instruction.code()) {
-                (Value::Constant(address), Code::Mov_r64_rm64) => self
-                    .memory
-                    .read_u64(address)
-                    .map_or(Value::Unknown, Value::Constant),
-                (Value::Constant(address), Code::Mov_r32_rm32) => Value::Loaded(address),
-                (Value::Pointer(variable), Code::Mov_r64_rm64) => Value::Content(variable),
+            OpKind::Memory => match (address_of(instruction, registers), size_bytes) {
+                (Value::Constant(address), 8) => {
+                    let word = self.memory.read_u64(address);
+                    word.map_or(Value::Unknown, Value::Constant)
+                }
+                (Value::Constant(address), 4) => Value::Loaded(address),
+                (Value::Pointer(variable), 8) => Value::Content(variable),
                 _ => Value::Unknown,
             },
             _ => immediate(instruction).map_or(Value::Unknown, Value::Constant),
@@ -286,28 +343,29 @@ fn immediate(instruction: &Instruction) -> Option<u64> {
 
 /// A load relative to `fs`: of a variable, or at 0 of the pointer to `fs` itself.
 fn thread_local(instruction: &Instruction, registers: &Registers) -> Value {
-    if instruction.code() != Code::Mov_r64_rm64 || instruction.memory_index() != Register::None {
+    if instruction.memory_size().size() != 8 || instruction.memory_index() != Register::None {
         return Value::Unknown;
     }
     let displacement = instruction.memory_displacement64();
-    let offset = match (
-        instruction.memory_base(),
-        registers.get(instruction.memory_base()),
-    ) {
-        (Register::None, _) => displacement,
-        (_, Value::Constant(base)) => base.wrapping_add(displacement),
-        _ => return Value::Unknown,
+    let distance = match instruction.memory_base() {
+        Register::None => Value::Constant(displacement),
+        base => registers.get(base).plus(displacement),
     };
-    let variable = TlsVariable {
+    match distance {
+        Value::Constant(0) => Value::Pointer(at_distance(0)),
+        Value::Constant(distance) => Value::Content(at_distance(distance)),
+        Value::Distance(variable) => Value::Content(variable),
+        _ => Value::Unknown,
+    }
+}
+
+/// The variable at a distance from `fs` that is the same in all threads.
+fn at_distance(distance: u64) -> TlsVariable {
+    TlsVariable {
         mode: TlsVariable::STATIC,
         reserved: 0,
         module_id: 0,
-        offset: offset.cast_signed(),
-    };
-    if offset == 0 {
-        Value::Pointer(variable)
-    } else {
-        Value::Content(variable)
+        offset: distance.cast_signed(),
     }
 }
 

@@ -118,23 +118,27 @@ pub fn detect(process: &Process, objects: &[MappedObject]) -> Result<Option<Inte
     let mut candidates: Vec<_> = objects.iter().collect();
     // Among libraries the likely ones first: the symbols of all others need not be read then.
     candidates.sort_by_key(|object| (!is_executable(object), !is_named(object, b"libpython")));
+    let mut too_old = None;
     for object in candidates {
         let file = open(object)?;
+        let candidate = |runtime| Candidate {
+            path: &object.path,
+            loaded: LoadedFile {
+                file: &file,
+                bias: object.bias,
+            },
+            runtime,
+        };
         if let Some(runtime) = file.symbol("_PyRuntime") {
             let start = runtime.svma.wrapping_add(object.bias);
             let runtime = start..start.saturating_add(runtime.size);
-            let candidate = Candidate {
-                path: &object.path,
-                loaded: LoadedFile {
-                    file: &file,
-                    bias: object.bias,
-                },
-                runtime,
-            };
-            return candidate.interpreter(process, object, objects).map(Some);
+            return candidate(runtime).interpreter(process, object, objects).map(Some);
+        }
+        if too_old.is_none() && file.symbol("Py_GetVersion").is_some() {
+            too_old = Some(candidate(0..0).without_runtime(process));
         }
     }
-    Ok(None)
+    too_old.map_or(Ok(None), Err)
 }
 
 /// Whether the name of the file begins so.
@@ -204,6 +208,15 @@ impl Candidate<'_> {
             python_allocator: python_allocator(process),
             object_path: path(),
         })
+    }
+
+    /// `_PyRuntime` came with CPython 3.7 (Python/pylifecycle.c).
+    fn without_runtime(&self, process: &Process) -> DetectError {
+        let path = self.path.to_owned();
+        match self.version(process) {
+            Ok(version) => DetectError::UnsupportedVersion { path, version },
+            Err(error) => error,
+        }
     }
 
     fn version(&self, memory: &impl RemoteMemory) -> Result<PyVersion, DetectError> {

@@ -1,11 +1,12 @@
 //! Where the threads of one interpreter keep their `PyThreadState`.
 //!
-//! Two sources, in the order in which the BPF programs ask them: the attached state (3.12+), which is right also
-//! for threads that switch between sub-interpreters, but null while the GIL is released; and the state bound to
-//! the thread, which is there with and without the GIL: the value of a pthread key up to 3.14, a second
-//! thread-local variable from 3.15 on.
+//! Two sources, in the order in which the BPF programs ask them. The attached state (3.12+) takes one or two reads,
+//! but is null while the GIL is released. The state bound to the thread is there with and without the GIL: the value
+//! of a pthread key up to 3.14, a second thread-local variable from 3.15 on. From 3.12 on the bound state follows
+//! the thread into a sub-interpreter (`tstate_activate`, Python/pystate.c), so that it is never another one than the
+//! attached state; before, it is the state of the interpreter that the thread was in first.
 //!
-//! Both come from the code of exported functions ([`accessor`](super::accessor)). The offset of the key in
+//! Both come from the code of exported functions ([`accessor`]). The offset of the key in
 //! `_PyRuntime` differs between builds from 3.13 on, where no header fixes it; up to 3.12 the tables have it too,
 //! and then both must agree.
 
@@ -86,11 +87,9 @@ pub fn thread_state_source(
     };
 
     let mut source = ThreadStateSource::default();
-    if let Some(function) = attached_function(version) {
-        match place_of(function)? {
-            Place::Variable(variable) => source.attached = variable,
-            Place::PthreadKey { .. } => return Err(ThreadStateError::UnknownCode { function }),
-        }
+    // The bound state alone is enough, so a form of this function that is unknown costs time and nothing else.
+    if let Some(Ok(Place::Variable(variable))) = attached_function(version).map(place_of) {
+        source.attached = variable;
     }
     if version.minor_version() >= (3, 15) {
         match place_of(BOUND)? {
@@ -139,8 +138,10 @@ fn key_address(
         (Ok(Place::Variable(TlsVariable { .. })), _) => {
             Err(ThreadStateError::UnknownCode { function: BOUND })
         }
-        (Err(_), Some(expected)) => Ok(runtime.start.wrapping_add(expected)),
-        (Err(error), None) => Err(error),
+        (Err(ThreadStateError::UnknownCode { .. }), Some(expected)) => {
+            Ok(runtime.start.wrapping_add(expected))
+        }
+        (Err(error), _) => Err(error),
     }
 }
 

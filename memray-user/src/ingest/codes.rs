@@ -20,6 +20,10 @@ use crate::model::FrameKind;
 /// length can ask for.
 const MAX_LINE_TABLE_BYTES: u64 = 16 << 20;
 
+/// Bytes that the line tables of one process may take in all: a hundred times those of the standard library. A
+/// process that claims more loses line numbers, and not the recording its memory.
+const MAX_LINE_TABLES_BYTES: usize = 256 << 20;
+
 /// Put behind a name of which only the beginning could be read.
 const CUT_NAME: &str = "…<cut>";
 /// In place of a name of which nothing could be read.
@@ -76,6 +80,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Codes {
     by_address: FxHashMap<u64, Entry>,
+    /// Sum of the line tables kept.
+    line_tables_bytes: usize,
 }
 
 /// What naming a frame needs beside the code objects.
@@ -104,6 +110,7 @@ impl Codes {
         };
         let settled = object.line_table_bytes == 0;
         let sender_tid = record.header.tid;
+        self.forget(record.code);
         self.by_address.insert(
             record.code,
             Entry {
@@ -125,25 +132,36 @@ impl Codes {
         if entry.settled || part.offset_bytes as usize != known {
             return;
         }
-        let room = usize::try_from(object.line_table_bytes)
+        let missing = usize::try_from(object.line_table_bytes)
             .unwrap_or(usize::MAX)
             .saturating_sub(known);
-        object
-            .line_table
-            .extend_from_slice(&part.data[..part.data.len().min(room)]);
+        let room = missing.min(MAX_LINE_TABLES_BYTES.saturating_sub(self.line_tables_bytes));
+        let data = &part.data[..part.data.len().min(room)];
+        object.line_table.extend_from_slice(data);
+        self.line_tables_bytes += data.len();
         entry.settled = object.line_table.len() as u64 == object.line_table_bytes;
     }
 
     /// The code object has died; its address can come back as another one.
     pub fn forget(&mut self, code: u64) {
-        self.by_address.remove(&code);
+        if let Some(entry) = self.by_address.remove(&code) {
+            self.line_tables_bytes -= entry.object.line_table.len();
+        }
+    }
+
+    /// Function and file of a code object.
+    pub fn names(&self, code: u64) -> Option<(&str, &str)> {
+        let object = &self.by_address.get(&code)?.object;
+        Some((&object.name, &object.file))
     }
 
     /// The frame of an instruction, walked by a thread. Where the code object, or its line table, is still on its
     /// way from another thread, the frame is left to be resolved before the next batch.
     pub fn frame(&mut self, frame: RawFrame, walker_tid: u32, naming: &mut Naming<'_>) -> FrameIndex {
         match self.by_address.get_mut(&frame.code()) {
-            Some(entry) if entry.settled || entry.sender_tid == walker_tid => entry.frame(frame, naming),
+            Some(entry) if entry.settled || entry.sender_tid == walker_tid => {
+                entry.frame(frame, &mut self.line_tables_bytes, naming)
+            }
             _ => naming.frames.unresolved(naming.process, frame),
         }
     }
@@ -151,18 +169,23 @@ impl Codes {
     /// What a frame shows that was left unresolved; `None` if its code object has never been described.
     pub fn resolve(&mut self, frame: RawFrame, naming: &mut Naming<'_>) -> Option<FrameText> {
         let entry = self.by_address.get_mut(&frame.code())?;
-        let index = entry.frame(frame, naming);
+        let index = entry.frame(frame, &mut self.line_tables_bytes, naming);
         Some(naming.frames.text(index).clone())
     }
 }
 
 impl Entry {
-    fn frame(&mut self, frame: RawFrame, naming: &mut Naming<'_>) -> FrameIndex {
+    fn frame(
+        &mut self,
+        frame: RawFrame,
+        line_tables_bytes: &mut usize,
+        naming: &mut Naming<'_>,
+    ) -> FrameIndex {
         if let Some(&index) = self.frames.get(&frame.instruction) {
             return index;
         }
         if !self.settled {
-            self.settle(naming);
+            self.settle(line_tables_bytes, naming);
         }
         let text = FrameText {
             function: Arc::clone(&self.object.name),
@@ -175,12 +198,22 @@ impl Entry {
         index
     }
 
-    fn settle(&mut self, naming: &mut Naming<'_>) {
+    /// No more parts of the line table will come: reads what is missing from the process.
+    fn settle(&mut self, line_tables_bytes: &mut usize, naming: &mut Naming<'_>) {
         self.settled = true;
         let missing = self.object.line_table.len() as u64..self.object.line_table_bytes;
         let missing_bytes = usize::try_from(missing.end - missing.start).unwrap_or(usize::MAX);
-        match naming.reader.line_table_rest(&self.object, missing) {
-            Some(rest) if rest.len() == missing_bytes => self.object.line_table.extend(rest),
+        let fits = line_tables_bytes.saturating_add(missing_bytes) <= MAX_LINE_TABLES_BYTES;
+        let rest = if fits {
+            naming.reader.line_table_rest(&self.object, missing)
+        } else {
+            None
+        };
+        match rest {
+            Some(rest) if rest.len() == missing_bytes => {
+                self.object.line_table.extend(rest);
+                *line_tables_bytes += missing_bytes;
+            }
             _ => naming
                 .counters
                 .add(naming.process, Counter::LineTableIncomplete, 0),

@@ -24,6 +24,7 @@ pub mod maps;
 pub mod process;
 pub mod ranges;
 pub mod script;
+pub mod shared;
 pub mod sites;
 pub mod stacks;
 pub mod threads;
@@ -45,7 +46,8 @@ pub use script::ScriptStart;
 use self::{
     counters::{Counter, EventKind},
     decode::{Record, decode},
-    process::{Process, Shared, naming},
+    process::Process,
+    shared::Shared,
     timeline::SiteIntervals,
 };
 use crate::model::{Batch, LiveRow, ProcessId, ProcessRow, SiteTimelineRow};
@@ -169,7 +171,8 @@ impl Ingest {
         }
     }
 
-    /// The kernel's counters as they are now, in all or of one process.
+    /// The kernel's counters as they are now: either of all together, or of each process, since the identity adds
+    /// up what it is given. To be given before [`Ingest::finish`] once the ring is drained.
     pub fn set_kernel_stats(&mut self, process_id: Option<ProcessId>, values: &[u64; StatId::COUNT]) {
         self.shared.counters.set_kernel_stats(process_id, values);
     }
@@ -209,17 +212,20 @@ impl Ingest {
         self.last_process = None;
     }
 
-    /// All that changed since the last batch. `now_ns` closes intervals of the timelines in which nothing more is
-    /// expected.
-    pub fn take_batch(&mut self, now_ns: u64) -> Batch {
-        let now = now_ns.saturating_sub(self.options.clock_base_ns);
+    /// All that changed since the last batch.
+    ///
+    /// `drained_ns` is the time when the ring was last found empty, not simply now: while the collector lags
+    /// behind, records older than now are still to come. Intervals of the timelines that ended well before it are
+    /// closed ([`timeline::CLOSE_LAG_NS`]); a record that comes later all the same is counted behind them.
+    pub fn take_batch(&mut self, drained_ns: u64) -> Batch {
+        let drained = drained_ns.saturating_sub(self.options.clock_base_ns);
         for process in &mut self.processes {
             let closed = process
                 .timeline
-                .close_before(now, process.row.process_id, &process.totals);
+                .close_before(drained, process.row.process_id, &process.totals);
             self.last_ts = self.last_ts.max(closed.unwrap_or(0));
         }
-        if let Some(ended) = self.site_intervals.close_before(now) {
+        if let Some(ended) = self.site_intervals.close_before(drained) {
             self.shared.sites.take_interval(ended, &mut self.site_timeline);
             self.last_ts = self.last_ts.max(self.site_intervals.start());
         }
@@ -281,12 +287,14 @@ impl Ingest {
     /// Names the frames whose code objects were described after them.
     fn resolve_frames(&mut self) {
         for unresolved in self.shared.frames.take_unresolved() {
-            let Shared { frames, counters, .. } = &mut self.shared;
             let process = &mut self.processes[unresolved.process];
-            let mut naming = naming(unresolved.process, &*process.reader, frames, counters);
+            let (mut naming, _) = self.shared.naming(unresolved.process, &*process.reader);
             match process.codes.resolve(unresolved.frame, &mut naming) {
-                Some(text) => frames.resolve(unresolved.index, text),
-                None => counters.add(unresolved.process, Counter::CodeUnknown, 0),
+                Some(text) => self.shared.frames.resolve(unresolved.index, text),
+                None => self
+                    .shared
+                    .counters
+                    .add(unresolved.process, Counter::CodeUnknown, 0),
             }
         }
     }
@@ -313,6 +321,12 @@ impl Ingest {
             .max(self.last_ts)
     }
 }
+
+/// A recording is fed by a thread of its own.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Ingest>();
+};
 
 fn index_of(process_id: ProcessId) -> Option<usize> {
     Some(process_id.checked_sub(1)? as usize)
@@ -347,16 +361,14 @@ fn dispatch(index: usize, process: &mut Process, record: &Record<'_>, ts: u64, s
                 started,
                 ..
             } = process;
-            let mut naming = naming(index, &**reader, &mut shared.frames, &mut shared.counters);
+            let (mut naming, tree) = shared.naming(index, &**reader);
             let script = (!*started).then_some(&*script);
-            stacks.finish(record, status, script, codes, &mut shared.tree, &mut naming);
+            stacks.finish(record, status, script, codes, tree, &mut naming);
         }
         Record::Code(record) => {
             let Process { codes, reader, .. } = process;
-            codes.describe(
-                record,
-                &mut naming(index, &**reader, &mut shared.frames, &mut shared.counters),
-            );
+            let (mut naming, _) = shared.naming(index, &**reader);
+            codes.describe(record, &mut naming);
         }
         Record::LineTable(ref part) => process.codes.add_line_table(part),
         Record::CodeFreed(record) => process.codes.forget(record.code),

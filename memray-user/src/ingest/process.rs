@@ -6,60 +6,26 @@
 use memray_ebpf::event::{AllocationRecord, FreeRecord, MapRecord, UnmapRecord, flags};
 
 use super::{
-    codes::{CodeReader, Codes, Naming},
-    counters::{Counter, Counters},
-    frames::Frames,
+    codes::{CodeReader, Codes},
+    counters::Counter,
     histogram::Histogram,
     live::{Block, Blocks, STARTUP_SITE, Settled},
     maps::{PendingUnmap, PendingUnmaps, counts_as_heap, keeps_old_range},
-    ranges::{Changes, Owner, Ranges},
+    ranges::{Changes, Owner, PAGE_BYTES, Ranges},
     script::ScriptStart,
+    shared::Shared,
     sites::{Shrink, SiteKey, Sites, TEMPORARY_THRESHOLD},
-    stacks::{KnownStack, Stacks, lost_stack, no_python_stack},
-    threads::{ProcessThreads, Threads},
+    stacks::{KnownStack, Outermost, Stacks},
+    threads::ProcessThreads,
     timeline::Timeline,
     totals::Totals,
-    tree::Tree,
-    window::{Home, Survivor, Window},
+    window::{Home, Survivor},
 };
 use crate::model::{Allocator, FreedRow, LiveRow, ProcessRow, SiteId, ThreadId};
 
 /// `allocations_between` of a part of a mapping: as in memray, only what ends as it was made can be temporary, at
 /// any threshold. The largest number of SQLite.
 pub const NEVER_TEMPORARY: u64 = i64::MAX.cast_unsigned();
-
-/// What all processes of a capture share.
-#[derive(Debug)]
-pub struct Shared {
-    pub sites: Sites,
-    pub tree: Tree,
-    pub frames: Frames,
-    pub threads: Threads,
-    pub window: Window,
-    pub freed: Vec<FreedRow>,
-    pub counters: Counters,
-    no_python: KnownStack,
-    lost: KnownStack,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        let (mut tree, mut frames) = (Tree::default(), Frames::default());
-        let no_python = no_python_stack(&mut tree, &mut frames);
-        let lost = lost_stack(&mut tree, &mut frames);
-        Self {
-            sites: Sites::default(),
-            tree,
-            frames,
-            threads: Threads::default(),
-            window: Window::default(),
-            freed: Vec::new(),
-            counters: Counters::default(),
-            no_python,
-            lost,
-        }
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -229,7 +195,8 @@ impl Process {
                 applied: false,
             };
             self.pending_unmaps.begin(header.tid, pending);
-        } else {
+        } else if address.is_multiple_of(PAGE_BYTES) {
+            // At any other address munmap fails (mm/mmap.c, `do_vmi_munmap`), and only its beginning is recorded.
             self.end_range(address, size_bytes, ts, shared);
         }
     }
@@ -332,7 +299,7 @@ impl Process {
     ) -> Owner {
         let sequence = shared.threads.next_sequence(thread_id);
         if !self.started {
-            if !stack.starts_script {
+            if !self.starts_script(stack.outermost) {
                 return Owner {
                     site: STARTUP_SITE,
                     alloc_ts: ts,
@@ -353,6 +320,19 @@ impl Process {
             site: shared.sites.id(key, self.totals.epoch()),
             alloc_ts: ts,
             sequence,
+        }
+    }
+
+    /// A code object that is never described counts as the program's: better some of the start-up in the figures
+    /// than all of the program out of them because one record was lost.
+    fn starts_script(&self, outermost: Outermost) -> bool {
+        match outermost {
+            Outermost::Script => true,
+            Outermost::Elsewhere => false,
+            Outermost::Undescribed(code) => self
+                .codes
+                .names(code)
+                .is_none_or(|(function, file)| self.script.begins_at(function, file)),
         }
     }
 
@@ -461,20 +441,5 @@ impl End {
             ended: true,
             whole: true,
         }
-    }
-}
-
-/// Borrows what naming frames needs, beside the stacks and code objects of the same process.
-pub fn naming<'ingest>(
-    process: usize,
-    reader: &'ingest dyn CodeReader,
-    frames: &'ingest mut Frames,
-    counters: &'ingest mut Counters,
-) -> Naming<'ingest> {
-    Naming {
-        reader,
-        frames,
-        counters,
-        process,
     }
 }

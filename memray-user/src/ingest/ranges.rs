@@ -17,7 +17,7 @@ use crate::model::{AllocationId, SiteId};
 
 /// Unmapping takes whole pages (mm/mmap.c `do_vmi_munmap`: the length is page-aligned), also where the mapping
 /// was asked for, and is counted, with a length that is no multiple of it.
-const PAGE_BYTES: u64 = 4096;
+pub const PAGE_BYTES: u64 = 4096;
 
 /// What the parts of one mapping have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

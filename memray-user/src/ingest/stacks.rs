@@ -23,8 +23,18 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownStack {
     pub node: Node,
-    /// Its outermost frame is where the program's own code begins.
-    pub starts_script: bool,
+    pub outermost: Outermost,
+}
+
+/// What the outermost frame of a stack says about the program, as long as its own code has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outermost {
+    /// There the program's own code begins.
+    Script,
+    /// Anything else, or the program has begun before.
+    Elsewhere,
+    /// The code object at this address, which had not been described when the stack was.
+    Undescribed(u64),
 }
 
 /// Frames of a stack whose end has not come.
@@ -123,7 +133,7 @@ fn marker_stack(name: &str, tree: &mut Tree, frames: &mut Frames) -> KnownStack 
     let frame = frames.marker(name);
     KnownStack {
         node: tree.child(Node::ROOT, frame),
-        starts_script: false,
+        outermost: Outermost::Elsewhere,
     }
 }
 
@@ -149,21 +159,26 @@ impl Walk<'_, '_> {
             let frame = self.naming.frames.marker(name);
             node = self.tree.child(node, frame);
         }
-        let mut starts_script = false;
+        let mut outermost = Outermost::Elsewhere;
         for &raw in self.frames.iter().rev() {
             if !self.naming.reader.is_python_frame(raw) {
                 continue;
             }
             let frame = self.codes.frame(raw, self.tid, self.naming);
-            if node == Node::ROOT {
-                let text = self.naming.frames.text(frame);
-                starts_script = script.is_some_and(|script| script.begins_at(&text.function, &text.file));
+            if node == Node::ROOT
+                && let Some(script) = script
+            {
+                outermost = match self.codes.names(raw.code()) {
+                    Some((function, file)) if script.begins_at(function, file) => Outermost::Script,
+                    Some(_) => Outermost::Elsewhere,
+                    None => Outermost::Undescribed(raw.code()),
+                };
             }
             node = self.tree.child(node, frame);
         }
         if node == Node::ROOT {
             return no_python_stack(self.tree, self.naming.frames);
         }
-        KnownStack { node, starts_script }
+        KnownStack { node, outermost }
     }
 }

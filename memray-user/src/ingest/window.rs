@@ -144,7 +144,7 @@ mod tests {
             (survivors.len(), survivors[0].id, survivors[0].address),
             (1, 4, 0x30)
         );
-        assert_eq!(removed, []);
+        assert!(removed.is_empty());
 
         assert_eq!(window.add(0, 0x50, Home::Ranges), 5);
         window.end(4);

@@ -39,6 +39,14 @@ impl<'output> EscapedJson<'output> {
 
 impl Write for EscapedJson<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        // Numbers and structure, nearly all of a page.
+        if buffer
+            .iter()
+            .all(|&byte| (b' '..=b'~').contains(&byte) && byte != b'<')
+        {
+            self.output.write_all(buffer)?;
+            return Ok(buffer.len());
+        }
         // The serializer writes whole string fragments, never a part of a character.
         let text =
             std::str::from_utf8(buffer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

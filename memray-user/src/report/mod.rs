@@ -8,7 +8,7 @@
 //! Every report names what the recording lost and says when it was not finished ([`Notices`]).
 
 pub mod escape;
-pub mod flamegraph;
+pub mod folded;
 pub mod html;
 mod json;
 pub mod label;
@@ -17,6 +17,7 @@ pub mod stats;
 mod stats_json;
 pub mod style;
 pub mod summary;
+pub mod svg;
 pub mod tree;
 
 #[cfg(test)]
@@ -24,13 +25,14 @@ mod tests;
 
 use std::io;
 
-pub use flamegraph::{write_folded, write_svg};
+pub use folded::write_folded;
 pub use html::{FlamegraphSettings, TableSettings, Threads, write_flamegraph, write_table};
 pub use notices::{Notice, NoticeKind, Notices};
 pub use stats::{StatsSettings, write_stats};
 pub use stats_json::write_stats_json;
 pub use style::Color;
 pub use summary::{SortColumn, SummarySettings, write_summary};
+pub use svg::write_svg;
 pub use tree::{TreeSettings, write_tree};
 
 use crate::model::{CaptureError, View};

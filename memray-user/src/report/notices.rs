@@ -8,7 +8,8 @@ use super::{
     style::{Color, Style},
 };
 use crate::{
-    model::{CaptureMetadata, CaptureSource, LossRow},
+    analysis::Profile,
+    model::{CaptureMetadata, CaptureSource, LossRow, ProcessRow, View},
     units::{count_text, size_text},
 };
 
@@ -21,6 +22,8 @@ pub enum NoticeKind {
     Lost,
     /// Events are there, but something about them is not known.
     Degraded,
+    /// The figures are complete but easily misread.
+    Advice,
 }
 
 /// One sentence.
@@ -37,11 +40,12 @@ pub struct Notice {
 pub struct Notices(pub Vec<Notice>);
 
 impl Notices {
-    pub fn load(source: &dyn CaptureSource) -> Result<Self, ReportError> {
-        Ok(Self::new(&source.metadata()?, &source.losses()?))
+    /// What there is to say in a report of `profile`.
+    pub fn load(source: &dyn CaptureSource, profile: &Profile) -> Result<Self, ReportError> {
+        Ok(Self::new(&source.metadata()?, &source.losses()?, profile))
     }
 
-    pub fn new(metadata: &CaptureMetadata, losses: &[LossRow]) -> Self {
+    pub fn new(metadata: &CaptureMetadata, losses: &[LossRow], profile: &Profile) -> Self {
         let mut notices = Vec::new();
         if !metadata.finished {
             let text =
@@ -51,6 +55,21 @@ impl Notices {
                 text: text.to_owned(),
             });
         }
+        notices.extend(Self::of_losses(losses).0);
+        if profile.view == View::Leaks
+            && !profile.is_empty()
+            && let Some(text) = arena_advice(metadata)
+        {
+            notices.push(Notice {
+                kind: NoticeKind::Advice,
+                text,
+            });
+        }
+        Self(notices)
+    }
+
+    /// What was lost, and nothing else: all there is to say at the end of a recording.
+    pub fn of_losses(losses: &[LossRow]) -> Self {
         // Counters of several processes are one sentence.
         let mut sums: BTreeMap<(NoticeKind, &str), (u64, u64, &str)> = BTreeMap::new();
         for loss in losses {
@@ -68,7 +87,7 @@ impl Notices {
             sum.0 = sum.0.saturating_add(loss.events);
             sum.1 = sum.1.saturating_add(loss.bytes);
         }
-        for ((kind, reason), (events, bytes, description)) in sums {
+        let notice = |((kind, reason), (events, bytes, description)): ((_, &str), (u64, u64, &str))| {
             let bytes = if bytes == 0 {
                 String::new()
             } else {
@@ -85,9 +104,9 @@ impl Notices {
                 printable(what),
                 printable(reason)
             );
-            notices.push(Notice { kind, text });
-        }
-        Self(notices)
+            Notice { kind, text }
+        };
+        Self(sums.into_iter().map(notice).collect())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -104,9 +123,10 @@ impl Notices {
             .as_slice()
         {
             [] => None,
-            [NoticeKind::Unfinished] => Some("This capture is not finished:"),
+            [NoticeKind::Advice] => Some("Read these figures with care:"),
             kinds if kinds.contains(&NoticeKind::Lost) => Some("The recording is incomplete:"),
-            _ => Some("Parts of the recording are not known:"),
+            kinds if kinds.contains(&NoticeKind::Degraded) => Some("Parts of the recording are not known:"),
+            _ => Some("This capture is not finished:"),
         }
     }
 
@@ -127,14 +147,42 @@ impl Notices {
     }
 }
 
+/// Whether the capture's `meta` says that an option of the recording was on.
+pub(super) fn has_option(metadata: &CaptureMetadata, key: &str) -> bool {
+    let entry = metadata.entries.iter().find(|(name, _)| name == key);
+    entry.is_some_and(|(_, value)| matches!(value.as_str(), "1" | "true"))
+}
+
+/// Python's small objects live in arenas that stay allocated while one object in them lives (Objects/obmalloc.c), so
+/// an arena looks like a leak of whoever asked for it. With memory of single objects recorded, or with
+/// `PYTHONMALLOC=malloc`, it does not.
+fn arena_advice(metadata: &CaptureMetadata) -> Option<String> {
+    let traced = has_option(metadata, "trace_python_allocators");
+    let arenas = |process: &&ProcessRow| {
+        ["pymalloc", "mimalloc"]
+            .iter()
+            .any(|name| process.python_allocator.starts_with(name))
+    };
+    let process = metadata.processes.iter().find(arenas).filter(|_| !traced)?;
+    Some(format!(
+        "Python's allocator ({}) takes memory in arenas and keeps them for reuse, so what looks like a leak can be an \
+         arena; record with PYTHONMALLOC=malloc in the environment to see single objects",
+        printable(&process.python_allocator)
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::analysis::testing::{CaptureBuilder, small, unfinished};
 
     fn text(builder: &CaptureBuilder) -> String {
+        text_of_view(builder, View::HighWaterMark)
+    }
+
+    fn text_of_view(builder: &CaptureBuilder, view: View) -> String {
         let mut output = Vec::new();
-        Notices::load(builder)
+        Notices::load(builder, &Profile::load(builder, view).unwrap())
             .unwrap()
             .write(Color::Never, &mut output)
             .unwrap();
@@ -167,6 +215,31 @@ mod tests {
         assert!(text(&builder).ends_with("\t- 3 stack_fault (stack_fault)\n"));
         builder.lose("lost", "free_ring_full", 1, 0, "frees that are missing");
         assert!(text(&builder).starts_with("⚠️  The recording is incomplete:\n"));
+    }
+
+    #[test]
+    fn leaks_of_arenas_are_explained() {
+        for (allocator, traced, expect) in [
+            ("pymalloc", "0", true),
+            ("pymalloc_debug", "", true),
+            ("mimalloc", "0", true),
+            ("malloc", "0", false),
+            ("", "0", false),
+            ("pymalloc", "1", false),
+        ] {
+            let mut builder = small();
+            allocator.clone_into(&mut builder.metadata.processes[0].python_allocator);
+            builder.metadata.entries = vec![("trace_python_allocators".to_owned(), traced.to_owned())];
+            let text = text_of_view(&builder, View::Leaks);
+            assert_eq!(
+                text.starts_with("⚠️  Read these figures with care:\n\t- Python's allocator"),
+                expect
+            );
+            assert_eq!(text.is_empty(), !expect);
+            assert_eq!(text_of_view(&builder, View::HighWaterMark), "");
+            builder.leaks.clear();
+            assert_eq!(text_of_view(&builder, View::Leaks), "");
+        }
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub fn write_stats(
         report.rankings(&statistics, settings)?;
     }
     report.startup(&statistics.totals)?;
-    let notices = Notices::new(&statistics.metadata, &statistics.losses);
+    let notices = Notices::new(&statistics.metadata, &statistics.losses, &statistics.profile);
     if !notices.is_empty() {
         writeln!(report.output)?;
     }

@@ -12,6 +12,7 @@ use super::{
     ReportError, StatsSettings,
     json::{EscapedJson, JsonPlace},
     label,
+    notices::has_option,
     stats::{Statistics, json_time},
 };
 use crate::{
@@ -181,10 +182,6 @@ fn top_modules(rows: &[ModuleFigures]) -> Vec<TopModule<'_>> {
 fn metadata(statistics: &Statistics) -> Metadata<'_> {
     let metadata = &statistics.metadata;
     let process = metadata.processes.first();
-    let option = |key: &str| {
-        let entry = metadata.entries.iter().find(|(name, _)| name == key);
-        entry.is_some_and(|(_, value)| matches!(value.as_str(), "1" | "true"))
-    };
     Metadata {
         start_time: json_time(metadata.started_at_ms),
         end_time: metadata.ended_at_ms.map(json_time),
@@ -195,8 +192,8 @@ fn metadata(statistics: &Statistics) -> Metadata<'_> {
         pid: process.map(|process| process.pid),
         main_thread_id: metadata.threads.first().map(|thread| thread.tid),
         python_allocator: process.map_or("", |process| process.python_allocator.as_str()),
-        has_native_traces: option("native"),
-        trace_python_allocators: option("trace_python_allocators"),
+        has_native_traces: has_option(metadata, "native"),
+        trace_python_allocators: has_option(metadata, "trace_python_allocators"),
         file_format: "sqlite",
         finished: metadata.finished,
         python_version: process.map_or("", |process| process.python_version.as_str()),

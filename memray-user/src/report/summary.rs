@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use comfy_table::{
-    CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets::UTF8_FULL_CONDENSED,
+    CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets::UTF8_FULL_CONDENSED,
 };
 
 use super::{Color, Notices, ReportError, escape::printable, label::function_name, style::Style, view_title};
@@ -80,14 +80,24 @@ impl Default for SummarySettings {
     }
 }
 
+/// From this width on, headings stand in one line and locations still have room.
+const COMFORTABLE: u16 = 130;
+
+/// Figures need this much, and locations some.
+const NARROWEST: u16 = 80;
+
+/// Widths of the columns of figures on narrow terminals, with a space on either side: every figure stays whole and
+/// headings break between words.
+const NARROW_COLUMNS: [u16; SortColumn::ALL.len()] = [11, 11, 11, 11, 13];
+
 /// Writes the table, then what it leaves out, then the notices.
 pub fn write_summary(
     source: &dyn CaptureSource,
     settings: SummarySettings,
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
-    let notices = Notices::load(source)?;
     let profile = Profile::load(source, settings.view)?;
+    let notices = Notices::load(source, &profile)?;
     if profile.is_empty() {
         writeln!(
             output,
@@ -97,10 +107,10 @@ pub fn write_summary(
         return notices.write(settings.color, output);
     }
     let mut rows = summary(&profile);
+    // Equal rows stay in order of first sight: callers before those they called.
     rows.sort_by(|left, right| {
         (settings.sort.key(right).cmp(&settings.sort.key(left)))
             .then(right.total.bytes.cmp(&left.total.bytes))
-            .then_with(|| (&left.file, &left.function).cmp(&(&right.file, &right.function)))
     });
     let shown = settings.max_rows.unwrap_or(rows.len()).min(rows.len());
     let table = table(&rows[..shown], profile.total, settings);
@@ -128,9 +138,8 @@ fn table(rows: &[SummaryRow], whole: Figures, settings: SummarySettings) -> Tabl
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     match settings.width {
-        // Narrower than the figures alone a table cannot be.
         Some(width) => table
-            .set_width(width.max(100))
+            .set_width(width.max(NARROWEST))
             .set_content_arrangement(ContentArrangement::Dynamic),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
@@ -146,10 +155,15 @@ fn table(rows: &[SummaryRow], whole: Figures, settings: SummarySettings) -> Tabl
     for row in rows {
         table.add_row(cells(row, whole));
     }
-    for column in 1..=SortColumn::ALL.len() {
-        if let Some(column) = table.column_mut(column) {
+    let is_narrow = settings.width.is_some_and(|width| width < COMFORTABLE);
+    for (position, narrow) in (1..).zip(NARROW_COLUMNS) {
+        if let Some(column) = table.column_mut(position) {
             column.set_cell_alignment(CellAlignment::Right);
-            column.set_constraint(ColumnConstraint::ContentWidth);
+            column.set_constraint(if is_narrow {
+                ColumnConstraint::Absolute(Width::Fixed(narrow))
+            } else {
+                ColumnConstraint::ContentWidth
+            });
         }
     }
     table

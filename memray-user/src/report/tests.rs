@@ -1,6 +1,7 @@
 //! Every report of every view over captures that matter, read once by a person and kept.
 
 mod pages;
+mod untrusted;
 
 use std::io::Write;
 
@@ -154,24 +155,48 @@ fn summary_sorts_and_limits() {
     assert_eq!(SortColumn::from_number(6), None);
 }
 
-/// Locations are wrapped: all of a name is there, and no line is wider than the terminal.
+/// Locations are wrapped: all of a name is there, no figure is broken, and no line is wider than the terminal.
 #[test]
 fn summary_cuts_nothing_off() {
+    for width in [80, 110, 129, 130, 200] {
+        for sort in SortColumn::ALL {
+            let settings = SummarySettings {
+                sort,
+                width: Some(width),
+                ..SummarySettings::default()
+            };
+            let text = render(&hostile(), |source, output| {
+                write_summary(source, settings, output)
+            });
+            let table: Vec<&str> = text.lines().take_while(|line| !line.starts_with('⚠')).collect();
+            let names = table
+                .iter()
+                .filter_map(|line| line.strip_prefix('│')?.split('┆').next());
+            assert!(
+                names
+                    .map(str::trim)
+                    .collect::<String>()
+                    .contains(&"long_name_".repeat(500))
+            );
+            // A joined emoji is several characters in two columns.
+            let mut plain = table.iter().filter(|line| !line.contains(['🙂', '👩']));
+            assert_eq!(
+                plain.find(|line| line.chars().count() != usize::from(width)),
+                None
+            );
+            for whole in ["15.000kB", "100.00%", "Memory %", "Count"] {
+                assert!(text.contains(whole), "{width} {whole}");
+            }
+        }
+    }
     let settings = SummarySettings {
-        width: Some(110),
+        width: Some(60),
         ..SummarySettings::default()
     };
-    let text = render(&hostile(), |source, output| {
-        write_summary(source, settings, output)
-    });
-    let table: Vec<&str> = text.lines().take_while(|line| !line.starts_with('⚠')).collect();
-    let names: String = table
-        .iter()
-        .filter_map(|line| line.strip_prefix('│')?.split('┆').next())
-        .map(str::trim)
-        .collect();
-    assert!(names.contains(&"long_name_".repeat(500)));
-    assert!(table.iter().all(|line| line.chars().count() <= 110));
+    insta::assert_snapshot!(
+        "summary_narrow",
+        render(&small(), |source, output| write_summary(source, settings, output))
+    );
 }
 
 #[test]
@@ -295,13 +320,53 @@ fn svg_holds_names_as_text_and_says_what_is_lost() {
     }
 }
 
+/// A reader that has gone, as `head` does.
+struct ClosedPipe;
+
+impl Write for ClosedPipe {
+    fn write(&mut self, _buffer: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_known_as_such() {
+    let (source, view) = (small(), View::HighWaterMark);
+    for error in [
+        write_stats(&source, StatsSettings::default(), &mut ClosedPipe),
+        write_stats_json(&source, StatsSettings::default(), &mut ClosedPipe),
+        write_summary(&source, SummarySettings::default(), &mut ClosedPipe),
+        write_tree(&source, TreeSettings::default(), &mut ClosedPipe),
+        write_svg(&source, view, FrameFilter::default(), &mut ClosedPipe),
+        write_folded(&source, view, FrameFilter::default(), &mut ClosedPipe).map(drop),
+        write_flamegraph(&source, FlamegraphSettings { view }, &mut ClosedPipe),
+    ] {
+        let error = error.unwrap_err();
+        assert!(error.is_broken_pipe(), "{error:?}");
+        assert_eq!(error.hint(), None);
+    }
+    let hint = Some("copy the capture again".to_owned());
+    let capture = CaptureError {
+        message: "truncated".to_owned(),
+        hint,
+        source: None,
+    };
+    let error = ReportError::from(capture);
+    assert_eq!(error.hint(), Some("copy the capture again"));
+    assert!(!error.is_broken_pipe());
+}
+
 #[test]
 #[ignore = "writes reports to look at, into the directory of MEMRAY_SAMPLES"]
 fn samples() {
     let folder = std::path::PathBuf::from(std::env::var_os("MEMRAY_SAMPLES").expect("MEMRAY_SAMPLES is set"));
     let more = [("deep", deep(4096)), ("realistic", realistic(5000))];
     for (name, capture) in captures().into_iter().chain(more) {
-        for (suffix, text) in all_reports(&capture) {
+        for (suffix, text) in all_reports(&capture, View::HighWaterMark) {
             std::fs::write(folder.join(format!("{name}.{suffix}")), text).unwrap();
         }
     }
@@ -316,14 +381,14 @@ fn timing() {
         capture.stacks.len(),
         capture.frames.len()
     );
-    for (suffix, text) in all_reports(&capture) {
+    for (suffix, text) in all_reports(&capture, View::HighWaterMark) {
         println!("{suffix}: {} bytes", text.len());
     }
 }
 
-/// All reports of a capture by suffix; prints how long each took.
-fn all_reports(capture: &CaptureBuilder) -> Vec<(&'static str, String)> {
-    let (view, threads) = (View::HighWaterMark, Threads::Split);
+/// All reports of a view by suffix; prints how long each took.
+fn all_reports(capture: &CaptureBuilder, view: View) -> Vec<(&'static str, String)> {
+    let threads = Threads::Split;
     let summary = SummarySettings {
         width: Some(140),
         max_rows: Some(100),

@@ -38,8 +38,8 @@ pub fn write_tree(
     settings: TreeSettings,
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
-    let notices = Notices::load(source)?;
     let profile = Profile::load(source, settings.view)?;
+    let notices = Notices::load(source, &profile)?;
     if profile.is_empty() {
         writeln!(
             output,

@@ -13,7 +13,10 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Self {
-        Self { base_ns: monotonic_ns(), started_at_ms: epoch_ms() }
+        Self {
+            base_ns: monotonic_ns(),
+            started_at_ms: epoch_ms(),
+        }
     }
 
     /// `CLOCK_MONOTONIC` at the beginning.
@@ -33,7 +36,9 @@ impl Clock {
 
 /// `CLOCK_MONOTONIC`, the clock of the events.
 pub(super) fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map(Duration::from)
+        .unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -28,8 +28,15 @@ const RECORDS_AT_ONCE: u64 = 200_000;
 
 /// What the collector is asked to do.
 enum Request {
-    AddProcess { row: Box<ProcessRow>, reader: Box<dyn CodeReader>, script: ScriptStart, done: SyncSender<()> },
-    Finish { exit_status: i32 },
+    AddProcess {
+        row: Box<ProcessRow>,
+        reader: Box<dyn CodeReader>,
+        script: ScriptStart,
+        done: SyncSender<()>,
+    },
+    Finish {
+        exit_status: i32,
+    },
     Abandon,
 }
 
@@ -46,8 +53,19 @@ impl Collector {
         let thread = thread::spawn(move || {
             // Above the target, which else could keep the collector from the CPU that it must share.
             scheduling::raise_priority();
-            let options = IngestOptions { clock_base_ns: clock.base_ns(), ..IngestOptions::default() };
-            let state = State { clock, ring, counters, ingest: Ingest::new(options), writer, processes: Vec::new(), losses: Vec::new() };
+            let options = IngestOptions {
+                clock_base_ns: clock.base_ns(),
+                ..IngestOptions::default()
+            };
+            let state = State {
+                clock,
+                ring,
+                counters,
+                ingest: Ingest::new(options),
+                writer,
+                processes: Vec::new(),
+                losses: Vec::new(),
+            };
             state.run(&received)
         });
         Self { requests, thread }
@@ -56,7 +74,12 @@ impl Collector {
     /// Returns when events of the process can come.
     pub(super) fn add_process(&self, row: ProcessRow, reader: Box<dyn CodeReader>, script: ScriptStart) {
         let (done, added) = sync_channel(1);
-        self.request(Request::AddProcess { row: Box::new(row), reader, script, done });
+        self.request(Request::AddProcess {
+            row: Box::new(row),
+            reader,
+            script,
+            done,
+        });
         let _ended = added.recv();
     }
 
@@ -68,7 +91,11 @@ impl Collector {
         };
         self.request(Request::Finish { exit_status });
         let (writer, losses) = self.join();
-        Recorded { status, losses, problem: writer.finish() }
+        Recorded {
+            status,
+            losses,
+            problem: writer.finish(),
+        }
     }
 
     /// Removes the capture.
@@ -106,15 +133,26 @@ impl State {
         loop {
             let records = self.drain_some();
             // Nothing to wait for while more is there than one go takes.
-            let wait = if records < RECORDS_AT_ONCE { POLL_INTERVAL } else { Duration::ZERO };
+            let wait = if records < RECORDS_AT_ONCE {
+                POLL_INTERVAL
+            } else {
+                Duration::ZERO
+            };
             match requests.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Request::AddProcess { row, reader, script, done }) => {
+                Ok(Request::AddProcess {
+                    row,
+                    reader,
+                    script,
+                    done,
+                }) => {
                     self.add_process(*row, reader, script);
                     let _caller_gone = done.send(());
                 }
                 Ok(Request::Finish { exit_status }) => return self.finish(exit_status),
-                Ok(Request::Abandon) | Err(RecvTimeoutError::Disconnected) => return (self.writer, self.losses),
+                Ok(Request::Abandon) | Err(RecvTimeoutError::Disconnected) => {
+                    return (self.writer, self.losses);
+                }
             }
             let now = monotonic_ns();
             if now >= next_rss_ns {
@@ -182,7 +220,9 @@ impl State {
             self.ingest.end_process(process_id, now, Some(exit_status));
         }
         let mut batch = self.ingest.finish();
-        batch.meta.push((meta_key::ENDED_AT_MS.to_owned(), epoch_ms().to_string()));
+        batch
+            .meta
+            .push((meta_key::ENDED_AT_MS.to_owned(), epoch_ms().to_string()));
         self.send(batch);
         (self.writer, self.losses)
     }

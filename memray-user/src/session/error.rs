@@ -4,7 +4,11 @@ use crate::{
     bpf::BpfError,
     cpython::DetectError,
     store::StoreError,
-    target::{elf::ElfError, launch::LaunchError, process::ProcessError},
+    target::{
+        elf::ElfError,
+        launch::{ExitStatus, LaunchError},
+        process::ProcessError,
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +22,19 @@ pub enum SessionError {
     #[error(transparent)]
     Detect(#[from] DetectError),
     #[error("failed to read `{}`", path.display())]
-    Object { path: std::path::PathBuf, source: ElfError },
+    Object {
+        path: std::path::PathBuf,
+        source: ElfError,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("`{}` is not a CPython that can be traced", executable.display())]
     NotPython { executable: std::path::PathBuf },
+    #[error("`{}` ended, {status}, before there was anything to record", program.display())]
+    NothingRecorded {
+        program: std::path::PathBuf,
+        status: ExitStatus,
+    },
     #[error("found no function of an allocator in `{}`", executable.display())]
     NoAllocator { executable: std::path::PathBuf },
 }
@@ -39,6 +51,9 @@ impl SessionError {
                 "name an interpreter of CPython 3.8 to 3.15 with `--python`, or trace any program with `memray run -- \
                  COMMAND`"
                     .to_owned(),
+            ),
+            Self::NothingRecorded { .. } => Some(
+                "an interpreter that is a script must exec a CPython; name the interpreter itself with `--python`".to_owned(),
             ),
             Self::NoAllocator { .. } => {
                 Some("the program is linked statically and has no symbols; use one that is not stripped".to_owned())

@@ -17,7 +17,6 @@ mod writer;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use self::error::SessionError;
 use self::{
     clock::Clock,
     collector::Collector,
@@ -25,11 +24,14 @@ use self::{
     script::script_start,
     writer::WriterThread,
 };
+pub use self::{error::SessionError, prepare::prepare_process};
 use crate::{
     bpf::{Delivery, Recorder},
     model::{Batch, LossRow},
     store::{CaptureWriter, Overwrite, StoreError, meta_key},
-    target::launch::{Child, Decision, ExitStatus, InheritedSignals, Launch, LaunchError, Outcome, SignalRelay},
+    target::launch::{
+        Decision, ExitStatus, InheritedSignals, Launch, LaunchError, Outcome, SignalRelay, is_script,
+    },
 };
 
 /// What to record, and where to.
@@ -43,7 +45,8 @@ pub struct Settings {
     /// Count what the interpreter allocates before the program's own code.
     pub include_startup: bool,
     pub delivery: Delivery,
-    /// The program must be a Python; else any program is recorded, and the Python that it may become.
+    /// The program must be a Python, or a script that becomes one by exec, as pyenv's `python3` is; else any program is
+    /// recorded, and the Python that it may become.
     pub must_be_python: bool,
 }
 
@@ -60,69 +63,68 @@ pub struct Recorded {
 /// How long a batch collects.
 const BATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Runs the program to its end and records it. An error means that nothing was recorded: the program was not run,
-/// or it was killed before its first instruction, and no file is left.
-pub fn record(settings: &Settings, signals: &InheritedSignals) -> Result<Recorded, SessionError> {
+/// Runs the program to its end and records it. An error means that nothing was recorded and that no file is left: the
+/// program was not run, or was killed before its first instruction, or has ended before there was anything to record.
+///
+/// `begun` is called once, when the capture is there and before the recorded program's first instruction.
+pub fn record(
+    settings: &Settings,
+    signals: &InheritedSignals,
+    begun: impl Fn(),
+) -> Result<Recorded, SessionError> {
     let clock = Clock::start();
-    let writer = CaptureWriter::create(&settings.output, settings.overwrite, settings.owner)?;
+    let mut recorder = Recorder::load(settings.delivery)?;
+    let is_script = is_script(&settings.launch.program).unwrap_or(false);
     let relay = SignalRelay::start();
-    match start(settings, signals, &relay) {
-        Ok((recorder, child)) => run(settings, recorder, child, writer, clock),
-        Err(error) => {
-            writer.discard()?;
+    let mut child = settings.launch.spawn(signals, &relay)?;
+    // Made when all that can be wrong with the program is known: a failure leaves what was there before.
+    let mut collector = None;
+    let released = child.run_until_released(|loaded| {
+        let prepared = match prepare(loaded.pid, settings.must_be_python) {
+            Err(SessionError::NotPython { .. }) if is_script => return Ok(Decision::WatchForExec),
+            prepared => prepared?,
+        };
+        let collector = match &collector {
+            Some(collector) => collector,
+            None => {
+                let started = start_collector(settings, &mut recorder, clock)?;
+                begun();
+                collector.insert(started)
+            }
+        };
+        attach(settings, &mut recorder, collector, prepared)
+    });
+    let status = match released {
+        Ok(Outcome::Ended(status)) => Ok(status),
+        Ok(Outcome::Released) => child.wait().map_err(SessionError::from),
+        Err(error) => Err(error),
+    };
+    match (status, collector) {
+        (Ok(status), Some(collector)) => Ok(collector.finish(status)),
+        (Ok(status), None) => {
+            let program = settings.launch.program.clone();
+            Err(SessionError::NothingRecorded { program, status })
+        }
+        (Err(error), collector) => {
+            // The child is killed first, so that nothing is left that could fill the ring.
+            drop(child);
+            collector.map_or(Ok(()), Collector::abandon)?;
             Err(error)
         }
     }
 }
 
-fn start<'relay>(
+fn start_collector(
     settings: &Settings,
-    signals: &InheritedSignals,
-    relay: &'relay SignalRelay,
-) -> Result<(Recorder, Child<'relay>), SessionError> {
-    let recorder = Recorder::load(settings.delivery)?;
-    let child = settings.launch.spawn(signals, relay)?;
-    Ok((recorder, child))
-}
-
-fn run(
-    settings: &Settings,
-    mut recorder: Recorder,
-    mut child: Child<'_>,
-    writer: CaptureWriter,
+    recorder: &mut Recorder,
     clock: Clock,
-) -> Result<Recorded, SessionError> {
+) -> Result<Collector, SessionError> {
+    let ring = recorder.take_ring()?;
+    let counters = recorder.take_counters()?;
+    let writer = CaptureWriter::create(&settings.output, settings.overwrite, settings.owner)?;
     let writer = WriterThread::start(writer);
     writer.send(first_batch(settings, &clock));
-    let collector = Collector::start(recorder.take_ring()?, recorder.take_counters()?, writer, clock);
-    let mut is_recorded = false;
-    let released = child.run_until_released(|loaded| match prepare(loaded.pid, settings.must_be_python)? {
-        Some(prepared) => {
-            is_recorded = true;
-            attach(settings, &mut recorder, &collector, prepared)
-        }
-        None => Ok(Decision::WatchForExec),
-    });
-    let status = match released {
-        Ok(Outcome::Ended(_)) if !is_recorded => {
-            Err(SessionError::NotPython { executable: settings.launch.program.clone() })
-        }
-        Ok(Outcome::Ended(status)) => Ok(status),
-        Ok(Outcome::Released) => child.wait().map_err(SessionError::from),
-        Err(error) => Err(error),
-    };
-    let status = match status {
-        Ok(status) => status,
-        Err(error) => {
-            // The child is killed first, so that nothing is left that could fill the ring.
-            drop(child);
-            collector.abandon()?;
-            return Err(error);
-        }
-    };
-    let recorded = collector.finish(status);
-    drop(recorder);
-    Ok(recorded)
+    Ok(Collector::start(ring, counters, writer, clock))
 }
 
 /// Puts the probes in, after the collector knows whose events will come.
@@ -132,17 +134,32 @@ fn attach(
     collector: &Collector,
     prepared: Prepared,
 ) -> Result<Decision, SessionError> {
-    let Prepared { pid, row, reader, config, sites, arguments } = prepared;
+    let Prepared {
+        pid,
+        row,
+        reader,
+        config,
+        sites,
+        arguments,
+    } = prepared;
     let is_python = !row.python_version.is_empty();
     let script = script_start(is_python && !settings.include_startup, &arguments);
     collector.add_process(row, Box::new(reader), script);
     recorder.set_target(pid, &config)?;
     recorder.attach(pid, &sites)?;
-    Ok(if is_python { Decision::Release } else { Decision::WatchForExec })
+    Ok(if is_python {
+        Decision::Release
+    } else {
+        Decision::WatchForExec
+    })
 }
 
 fn first_batch(settings: &Settings, clock: &Clock) -> Batch {
-    let words = settings.launch.arguments.iter().map(|word| word.to_string_lossy().into_owned());
+    let words = settings
+        .launch
+        .arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned());
     let entry = |key: &str, value: String| (key.to_owned(), value);
     let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
     Batch {

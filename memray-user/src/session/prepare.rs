@@ -28,15 +28,14 @@ pub(super) struct Prepared {
     pub(super) arguments: Vec<OsString>,
 }
 
-/// Looks at a process whose libraries are in place. None if it is to be a Python and is not one (yet): a shell script
-/// that stands for an interpreter, as pyenv has them, becomes one in the end.
-pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>, SessionError> {
+/// Looks at a process whose libraries are in place.
+pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Prepared, SessionError> {
     let process = Process::open(pid)?;
     let objects = process.objects()?;
     let interpreter = detect(&process, &objects)?;
     let executable = process.executable()?;
     if must_be_python && interpreter.is_none() {
-        return Ok(None);
+        return Err(SessionError::NotPython { executable });
     }
     let sites = sites(&objects, interpreter.as_ref())?;
     if sites.is_empty() {
@@ -48,20 +47,47 @@ pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>
         pid,
         command_line: words.collect::<Vec<_>>().join(" "),
         executable: executable.to_string_lossy().into_owned(),
-        python_version: interpreter.as_ref().map(|found| found.version.to_string()).unwrap_or_default(),
-        python_allocator: interpreter.as_ref().map(|found| found.python_allocator.clone()).unwrap_or_default(),
+        python_version: interpreter
+            .as_ref()
+            .map(|found| found.version.to_string())
+            .unwrap_or_default(),
+        python_allocator: interpreter
+            .as_ref()
+            .map(|found| found.python_allocator.clone())
+            .unwrap_or_default(),
         ..ProcessRow::default()
     };
     let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
     let reader = PythonProcess { process, interpreter };
-    Ok(Some(Prepared { pid, row, reader, config, sites, arguments }))
+    Ok(Prepared {
+        pid,
+        row,
+        reader,
+        config,
+        sites,
+        arguments,
+    })
 }
 
-fn sites(objects: &[MappedObject], interpreter: Option<&Interpreter>) -> Result<Vec<ProbeSite>, SessionError> {
+/// What a benchmark needs to attach the probes of a recording by itself.
+pub fn prepare_process(pid: u32) -> Result<(TargetConfig, Vec<ProbeSite>), SessionError> {
+    let process = Process::open(pid)?;
+    let objects = process.objects()?;
+    let interpreter = detect(&process, &objects)?;
+    let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
+    Ok((config, sites(&objects, interpreter.as_ref())?))
+}
+
+fn sites(
+    objects: &[MappedObject],
+    interpreter: Option<&Interpreter>,
+) -> Result<Vec<ProbeSite>, SessionError> {
     let mut files = Vec::with_capacity(objects.len());
     for object in objects {
-        let file = ElfFile::open(&object.open_path)
-            .map_err(|source| SessionError::Object { path: object.path.clone(), source })?;
+        let file = ElfFile::open(&object.open_path).map_err(|source| SessionError::Object {
+            path: object.path.clone(),
+            source,
+        })?;
         files.push((object, file));
     }
     let code_dealloc = interpreter.and_then(|found| found.code_dealloc_avma);

@@ -27,18 +27,28 @@ pub(super) struct PythonProcess {
 impl CodeReader for PythonProcess {
     fn string(&self, raw: &RawString) -> DecodedString {
         let Some(interpreter) = &self.interpreter else {
-            return DecodedString { text: String::new(), complete: false };
+            return DecodedString {
+                text: String::new(),
+                complete: false,
+            };
         };
         let decoded = strings::decode(raw, &self.process, &interpreter.offsets.code);
-        DecodedString { text: decoded.text, complete: decoded.complete }
+        DecodedString {
+            text: decoded.text,
+            complete: decoded.complete,
+        }
     }
 
     fn line(&self, code: &CodeObject, frame: RawFrame) -> u32 {
-        let Some(interpreter) = &self.interpreter else { return 0 };
+        let Some(interpreter) = &self.interpreter else {
+            return 0;
+        };
         let first_instruction = interpreter.first_instruction(code.address);
         let offset = linetable::instruction_offset(interpreter.version, first_instruction, frame.instruction);
         let line = offset
-            .and_then(|offset| linetable::line(interpreter.version, &code.line_table, code.first_line, offset))
+            .and_then(|offset| {
+                linetable::line(interpreter.version, &code.line_table, code.first_line, offset)
+            })
             .unwrap_or(code.first_line);
         u32::try_from(line).unwrap_or(0)
     }
@@ -53,10 +63,17 @@ impl CodeReader for PythonProcess {
 
     fn line_table_rest(&self, code: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>> {
         let interpreter = self.interpreter.as_ref()?;
-        let length = missing.end.checked_sub(missing.start).filter(|length| *length <= MAX_REST_BYTES)?;
-        let data = code.line_table_address.checked_add(interpreter.offsets.code.bytes_data.into())?;
+        let length = missing
+            .end
+            .checked_sub(missing.start)
+            .filter(|length| *length <= MAX_REST_BYTES)?;
+        let data = code
+            .line_table_address
+            .checked_add(interpreter.offsets.code.bytes_data.into())?;
         let mut bytes = vec![0; usize::try_from(length).ok()?];
-        self.process.read_into(data.checked_add(missing.start)?, &mut bytes).ok()?;
+        self.process
+            .read_into(data.checked_add(missing.start)?, &mut bytes)
+            .ok()?;
         Some(bytes)
     }
 }

@@ -49,7 +49,9 @@ pub(super) fn script_start(leave_startup_out: bool, arguments: &[OsString]) -> S
             }
         }
     }
-    words.next().map_or(ScriptStart::Immediately, |word| ScriptStart::File(word.into_owned()))
+    words.next().map_or(ScriptStart::Immediately, |word| {
+        ScriptStart::File(word.into_owned())
+    })
 }
 
 #[cfg(test)]

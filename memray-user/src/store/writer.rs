@@ -8,9 +8,12 @@ mod create;
 mod insert;
 mod reserve;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 pub use self::create::Overwrite;
 use self::reserve::Reserve;
@@ -24,7 +27,7 @@ const FINISH_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// On a full disk: folds the log into the file while there is room for it, and then after every few pages, so that
 /// the space it has is used over again.
-const SPARING_LOG: &str = "PRAGMA wal_autocheckpoint=16; PRAGMA wal_checkpoint(RESTART);";
+const SPARING_LOG: &str = "PRAGMA wal_autocheckpoint=16; PRAGMA wal_checkpoint(PASSIVE);";
 
 /// A capture that is being written. Dropped without [`finish`](Self::finish), it is a cut-off capture: readable
 /// up to its last batch, and not marked as finished.
@@ -41,7 +44,7 @@ pub struct CaptureWriter {
 
 impl CaptureWriter {
     /// Where the capture is, as it was given.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -74,11 +77,12 @@ impl CaptureWriter {
             other => other?,
         }
         self.reserve.release();
-        // Only a convenience for walks from the root in SQL; where it finds no room the capture is whole without.
+        // A convenience for walks from the root in SQL; where it finds no room or no turn the capture is whole.
         let index = self
             .connection
             .execute_batch("CREATE INDEX stacks_parent ON stacks(parent_id)");
-        tolerate(index, &[rusqlite::ErrorCode::DiskFull]).map_err(|source| self.write_error(source))?;
+        tolerate(index, &[ErrorCode::DiskFull, ErrorCode::DatabaseBusy])
+            .map_err(|source| self.write_error(source))?;
         self.leave_log().map_err(|source| self.write_error(source))
     }
 
@@ -97,17 +101,17 @@ impl CaptureWriter {
     /// In WAL mode a cleanly closed file cannot be opened by a reader who may not write to its directory; a
     /// rollback-journal file can.
     fn leave_log(&self) -> rusqlite::Result<()> {
-        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+        const TAKEN: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
         self.connection.busy_timeout(FINISH_BUSY_TIMEOUT)?;
         let checkpoint = self
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        tolerate(checkpoint.map(drop), &[DatabaseBusy, DatabaseLocked])?;
+        tolerate(checkpoint.map(drop), &TAKEN)?;
         self.connection.busy_timeout(Duration::ZERO)?;
         let mode = self
             .connection
             .query_row("PRAGMA journal_mode=DELETE", [], |row| row.get::<_, String>(0));
-        tolerate(mode.map(drop), &[DatabaseBusy, DatabaseLocked])
+        tolerate(mode.map(drop), &TAKEN)
     }
 
     fn write_error(&self, source: rusqlite::Error) -> StoreError {
@@ -115,7 +119,7 @@ impl CaptureWriter {
     }
 }
 
-fn tolerate(result: rusqlite::Result<()>, codes: &[rusqlite::ErrorCode]) -> rusqlite::Result<()> {
+fn tolerate(result: rusqlite::Result<()>, codes: &[ErrorCode]) -> rusqlite::Result<()> {
     match result {
         Err(error)
             if error

@@ -3,7 +3,7 @@
 
 import { percentText, printable, sizeShort } from "./units.js";
 import { cssColor, frameColor } from "./color.js";
-import { boxAt, layoutTree } from "./layout.js";
+import { boxAt, layoutTree, rowOf } from "./layout.js";
 
 export const ROW_HEIGHT = 20;
 const MIN_BOX = 0.5;
@@ -69,12 +69,22 @@ export class FlameCanvas {
   showOutline(box) {
     this.outline.hidden = box < 0;
     if (box >= 0) {
-      const row = this.boxes.rowStart.findIndex((start, index) => start <= box && box < this.boxes.rowStart[index + 1]);
+      const row = rowOf(this.boxes, box);
       this.outline.style.left = `${this.boxes.x[box]}px`;
       this.outline.style.top = `${this.topOf(row) + this.scroller.scrollTop}px`;
       this.outline.style.width = `${Math.max(this.boxes.w[box], 2)}px`;
       this.outline.style.height = `${ROW_HEIGHT - 1}px`;
     }
+  }
+
+  /** Where a box is in the window; null for -1. */
+  placeOf(box) {
+    if (box < 0) {
+      return null;
+    }
+    const bounds = this.canvas.getBoundingClientRect();
+    const top = bounds.top + this.topOf(rowOf(this.boxes, box));
+    return { left: bounds.left + this.boxes.x[box], bottom: top + ROW_HEIGHT };
   }
 
   draw() {

@@ -3,7 +3,7 @@
 import { countText, percentText, sizeShort } from "./units.js";
 import { byId, element, oncePerFrame, readData } from "./dom.js";
 import { FLAGS, childrenOf, foldTree, matchFrames, matchedTotals, pathTo } from "./tree.js";
-import { boxOf } from "./layout.js";
+import { boxOf, rowOf } from "./layout.js";
 import { FlameCanvas, boxLabel, describeNode } from "./flame.js";
 import { isDark, setUpPage } from "./page.js";
 
@@ -36,6 +36,7 @@ class FlamegraphPage {
     scroller.addEventListener("pointerleave", () => this.leave());
     scroller.addEventListener("click", (event) => this.click(event));
     scroller.addEventListener("keydown", (event) => this.key(event));
+    scroller.addEventListener("blur", () => this.leave());
     scroller.addEventListener("focus", () => {
       if (scroller.matches(":focus-visible")) {
         this.select(this.view.selected < 0 ? this.view.focus : this.view.selected);
@@ -173,10 +174,17 @@ class FlamegraphPage {
       return;
     }
     this.view.selected = node;
-    const { rowStart } = this.flame.boxes;
-    this.flame.reveal(rowStart.findIndex((start, row) => start <= box && box < rowStart[row + 1]));
+    this.flame.reveal(rowOf(this.flame.boxes, box));
     byId("selection").textContent = this.describe(node).map(([, value]) => value).join(", ");
     this.redraw();
+  }
+
+  /** For those who select with keys what others see under the pointer. */
+  showTooltipOfSelection() {
+    const place = this.flame.placeOf(boxOf(this.flame.boxes, this.view.selected));
+    if (place !== null) {
+      this.showTooltip(this.view.selected, place.left, place.bottom - 14);
+    }
   }
 
   key(event) {
@@ -196,6 +204,7 @@ class FlamegraphPage {
     } else if (event.key in next) {
       if (next[event.key] !== undefined) {
         this.select(next[event.key]);
+        this.showTooltipOfSelection();
       }
     } else {
       return;

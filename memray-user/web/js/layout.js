@@ -65,6 +65,11 @@ export function boxAt(layout, row, position) {
   return low < layout.rowStart[row + 1] && layout.x[low] <= position ? low : -1;
 }
 
+/** The row of a box. */
+export function rowOf(layout, box) {
+  return layout.rowStart.findIndex((start, row) => start <= box && box < layout.rowStart[row + 1]);
+}
+
 /** The box of a node; -1 if it is too small to have one. */
 export function boxOf(layout, node) {
   return layout.node.indexOf(node);

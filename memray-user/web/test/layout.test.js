@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { foldTree } from "../js/tree.js";
-import { boxAt, boxOf, layoutTree } from "../js/layout.js";
+import { boxAt, boxOf, layoutTree, rowOf } from "../js/layout.js";
 
 // root(0) -> a(1) 60, b(2) 30, c(3) 10 own each; a -> d(4) 40
 const nodes = { parent: [0, 0, 0, 0, 1], frame: [0, 0, 1, 2, 3], bytes: [0, 20, 30, 10, 40], count: [0, 1, 1, 1, 1] };
@@ -34,6 +34,7 @@ test("points find boxes", () => {
   assert.deepEqual([nodeAt(0, 5), nodeAt(1, 59.9), nodeAt(1, 60), nodeAt(1, 99), nodeAt(2, 39)], [0, 1, 2, 3, 4]);
   assert.deepEqual([nodeAt(2, 41), nodeAt(3, 0), nodeAt(-1, 0), nodeAt(0, 101)], [undefined, undefined, undefined, undefined]);
   assert.equal(boxOf(layout, 4), 4);
+  assert.deepEqual([0, 1, 3, 4].map((box) => rowOf(layout, box)), [0, 1, 1, 2]);
   assert.equal(boxOf(layoutTree(tree, 2, 100, 0.5), 4), -1);
 });
 

@@ -33,26 +33,17 @@ impl Reader<'_> {
             .unwrap_or_else(|_| panic!("{address:#x} cannot be read"))
     }
 
-    fn variable(&self, fs: u64, variable: TlsVariable) -> u64 {
-        let block = match variable.mode {
-            TlsVariable::STATIC => fs,
-            TlsVariable::DYNAMIC => self.word(self.word(fs, 8) + 16 * variable.module_id, 0),
-            mode => panic!("a variable of mode {mode} cannot be read"),
-        };
-        self.word(block.wrapping_add_signed(variable.offset), 0)
-    }
-
     /// `None` where the version has no such variable.
     pub(crate) fn attached_state(&self, fs: u64) -> Option<u64> {
         let attached = self.interpreter.config.thread_state.attached;
-        (attached.mode != TlsVariable::NONE).then(|| self.variable(fs, attached))
+        (attached.mode != TlsVariable::NONE).then(|| variable(self.process, fs, attached))
     }
 
     pub(crate) fn bound_state(&self, fs: u64) -> u64 {
         let source = &self.interpreter.config.thread_state;
         if source.bound.mode != TlsVariable::NONE {
             assert_eq!(source.tss_key_address, 0, "two sources for the bound state");
-            return self.variable(fs, source.bound);
+            return variable(self.process, fs, source.bound);
         }
         let word = self.word(source.tss_key_address, 0);
         let (is_initialized, key) = (word & 0xffff_ffff, word >> 32);
@@ -128,4 +119,19 @@ impl Reader<'_> {
         let offset = linetable::instruction_offset(version, first_instruction, instruction);
         linetable::LineTable::decode(version, &table, first_line).line_to_show(offset)
     }
+}
+
+/// The word in a thread-local variable of the thread whose `fs` base this is.
+pub(crate) fn variable(process: &Process, fs: u64, variable: TlsVariable) -> u64 {
+    let word = |address| {
+        process
+            .read_u64(address)
+            .unwrap_or_else(|_| panic!("{address:#x} cannot be read"))
+    };
+    let block = match variable.mode {
+        TlsVariable::STATIC => fs,
+        TlsVariable::DYNAMIC => word(word(fs + 8) + 16 * variable.module_id),
+        mode => panic!("a variable of mode {mode} cannot be read"),
+    };
+    word(block.wrapping_add_signed(variable.offset))
 }

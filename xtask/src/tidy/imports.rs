@@ -24,7 +24,9 @@ const MODULES: &[(&str, &[&str])] = &[
     ("ingest", &["model", "units", "cpython"]),
     (
         "session",
-        &["model", "units", "target", "cpython", "probes", "bpf", "ingest", "store"],
+        &[
+            "model", "units", "target", "cpython", "probes", "bpf", "ingest", "store",
+        ],
     ),
     ("analysis", &["model"]),
     ("report", &["model", "units", "analysis"]),
@@ -46,7 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["printer"]),
     ("inferno", &["report"]),
     ("libc", &["target", "bpf", "ingest", "store::writer", "cli"]),
-    ("nix", &["target", "bpf", "session", "cli"]),
+    ("nix", &["target", "bpf", "session", "store::writer", "cli"]),
     ("object", &["target", "cpython"]),
     ("rusqlite", &["store"]),
     ("signal_hook", &["session", "cli"]),
@@ -156,7 +158,7 @@ mod tests {
         check(
             "ingest/decode.rs",
             "use nix::sys;\n",
-            &["`nix` is for target, bpf, session, cli alone"],
+            &["`nix` is for target, bpf, session, store::writer, cli alone"],
         );
         check("session/mod.rs", "use nix::sys;\n", &[]);
         check("report/tests.rs", "use crate::store;\n", &[]);

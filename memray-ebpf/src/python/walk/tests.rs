@@ -14,7 +14,11 @@ struct FakeMemory {
 
 impl FakeMemory {
     fn new(base: u64, size_bytes: usize) -> Self {
-        Self { base, bytes: vec![0; size_bytes], fail_at: Cell::new(None) }
+        Self {
+            base,
+            bytes: vec![0; size_bytes],
+            fail_at: Cell::new(None),
+        }
     }
 
     fn write(&mut self, address: u64, value: u64) {
@@ -31,7 +35,10 @@ impl RemoteMemory for FakeMemory {
             }
             self.fail_at.set(Some(left - 1));
         }
-        let start = address.checked_sub(self.base).and_then(|start| usize::try_from(start).ok()).ok_or(Fault)?;
+        let start = address
+            .checked_sub(self.base)
+            .and_then(|start| usize::try_from(start).ok())
+            .ok_or(Fault)?;
         let end = start.checked_add(destination.len()).ok_or(Fault)?;
         destination.copy_from_slice(self.bytes.get(start..end).ok_or(Fault)?);
         Ok(())
@@ -72,6 +79,7 @@ const CFRAME: u64 = BASE + 0x400;
 const FRAMES: u64 = BASE + 0x1000;
 const FS_BASE: u64 = 0x7fff_1234_5640;
 
+#[expect(clippy::unnecessary_box_returns, reason = "too large for the stack of a test")]
 fn zeroed<T>() -> Box<T> {
     // SAFETY: the layout is that of T.
     let pointer = unsafe { std::alloc::alloc_zeroed(Layout::new::<T>()) }.cast::<T>();
@@ -84,11 +92,18 @@ fn stack(offsets: &FrameOffsets, count: u64, stride: u64) -> FakeMemory {
     let mut memory = FakeMemory::new(BASE, usize::try_from(0x2000 + count * stride).expect("small"));
     for index in 0..count {
         let frame = FRAMES + index * stride;
-        memory.write(frame + u64::from(offsets.previous), if index == 0 { 0 } else { frame - stride });
+        memory.write(
+            frame + u64::from(offsets.previous),
+            if index == 0 { 0 } else { frame - stride },
+        );
         memory.write(frame + u64::from(offsets.code), code(index));
         memory.write(frame + u64::from(offsets.instruction), instruction(index));
     }
-    let innermost = if count == 0 { 0 } else { FRAMES + (count - 1) * stride };
+    let innermost = if count == 0 {
+        0
+    } else {
+        FRAMES + (count - 1) * stride
+    };
     memory.write(THREAD_STATE + u64::from(offsets.thread_state_thread_id), FS_BASE);
     if offsets.cframe_current_frame == FrameOffsets::NONE {
         memory.write(THREAD_STATE + u64::from(offsets.thread_state_frame), innermost);
@@ -119,7 +134,8 @@ struct Walked {
 /// Both walks, as the programs drive them.
 fn walk(memory: &FakeMemory, offsets: &FrameOffsets) -> Walked {
     let mut walk = zeroed::<Walk>();
-    walk.start(memory, offsets, THREAD_STATE, FS_BASE, [1, 2]).expect("starts");
+    walk.start(memory, offsets, THREAD_STATE, FS_BASE, [1, 2])
+        .expect("starts");
     let innermost = walk.frame;
     let mut turns = 0;
     while walk.hash_step(memory, offsets) {
@@ -139,21 +155,34 @@ fn walk(memory: &FakeMemory, offsets: &FrameOffsets) -> Walked {
         record.frame_count = 0;
         while walk.store_step(memory, offsets, &mut record) {}
         let stored = &record.frames[..record.frame_count as usize];
-        walked.stored.extend(stored.iter().map(|frame| (frame.code(), frame.instruction)));
+        walked
+            .stored
+            .extend(stored.iter().map(|frame| (frame.code(), frame.instruction)));
     }
     if memory.fail_at.get().is_none() {
-        assert_eq!((walk.visited, walk.fault != 0, walk.frame != 0), (walked.visited, walked.fault, walked.left));
+        assert_eq!(
+            (walk.visited, walk.fault != 0, walk.frame != 0),
+            (walked.visited, walked.fault, walked.left)
+        );
     }
     walked
 }
 
 fn expected(count: u64) -> Vec<(u64, u64)> {
-    (0..count).rev().map(|index| (code(index), instruction(index))).collect()
+    (0..count)
+        .rev()
+        .map(|index| (code(index), instruction(index)))
+        .collect()
 }
 
 #[test]
 fn every_frame_is_found_in_order() {
-    for (offsets, stride) in [(&CONTIGUOUS, 80), (&CONTIGUOUS, 136), (&CONTIGUOUS, 5000), (&HEAP, 448)] {
+    for (offsets, stride) in [
+        (&CONTIGUOUS, 80),
+        (&CONTIGUOUS, 136),
+        (&CONTIGUOUS, 5000),
+        (&HEAP, 448),
+    ] {
         for count in [0, 1, 2, 57, 58, 127, 128, 129, 1000, u64::from(MAX_PYTHON_FRAMES)] {
             let walked = walk(&stack(offsets, count, stride), offsets);
             assert_eq!(walked.stored, expected(count), "{count} frames of {stride} bytes");
@@ -165,14 +194,22 @@ fn every_frame_is_found_in_order() {
 #[test]
 fn the_hash_tells_stacks_apart() {
     let base = walk(&stack(&CONTIGUOUS, 20, 96), &CONTIGUOUS).hash;
-    assert_eq!(base, walk(&stack(&CONTIGUOUS, 20, 160), &CONTIGUOUS).hash, "where frames lie does not matter");
+    assert_eq!(
+        base,
+        walk(&stack(&CONTIGUOUS, 20, 160), &CONTIGUOUS).hash,
+        "where frames lie does not matter"
+    );
     let mut other = stack(&CONTIGUOUS, 20, 96);
     other.write(FRAMES + 5 * 96 + 56, instruction(5) + 2);
     assert_ne!(base, walk(&other, &CONTIGUOUS).hash);
     let mut other = stack(&HEAP, 20, 448);
     let base = walk(&other, &HEAP).hash;
     other.write(FRAMES + 5 * 448 + 32, code(77));
-    assert_ne!(base, walk(&other, &HEAP).hash, "the same f_lasti in another code object");
+    assert_ne!(
+        base,
+        walk(&other, &HEAP).hash,
+        "the same f_lasti in another code object"
+    );
 }
 
 #[test]
@@ -197,7 +234,16 @@ fn a_cycle_ends_at_the_bound() {
 
 #[test]
 fn wild_pointers_are_a_fault_that_keeps_the_prefix() {
-    for wild in [1, 7, 0xfff, 0x1234_5678, u64::MAX, u64::MAX - 71, 1 << 47, FRAMES + 3] {
+    for wild in [
+        1,
+        7,
+        0xfff,
+        0x1234_5678,
+        u64::MAX,
+        u64::MAX - 71,
+        1 << 47,
+        FRAMES + 3,
+    ] {
         let mut memory = stack(&CONTIGUOUS, 10, 4096);
         memory.write(FRAMES + 4 * 4096 + 8, wild);
         let walked = walk(&memory, &CONTIGUOUS);
@@ -211,7 +257,10 @@ fn a_fault_at_any_read_ends_the_walk() {
         let memory = stack(&CONTIGUOUS, 10, 4096);
         memory.fail_at.set(Some(fail_at));
         let mut walk = zeroed::<Walk>();
-        if walk.start(&memory, &CONTIGUOUS, THREAD_STATE, FS_BASE, [0; 2]).is_err() {
+        if walk
+            .start(&memory, &CONTIGUOUS, THREAD_STATE, FS_BASE, [0; 2])
+            .is_err()
+        {
             assert!(fail_at < 2);
             continue;
         }
@@ -229,7 +278,10 @@ fn a_state_of_another_thread_is_refused() {
     assert_eq!(other, Err(StartError::NotThisThread));
     let mut unbound = stack(&CONTIGUOUS, 3, 96);
     unbound.write(THREAD_STATE + 136, 0);
-    assert_eq!(walk.start(&unbound, &CONTIGUOUS, THREAD_STATE, FS_BASE, [0; 2]), Ok(()));
+    assert_eq!(
+        walk.start(&unbound, &CONTIGUOUS, THREAD_STATE, FS_BASE, [0; 2]),
+        Ok(())
+    );
     assert_eq!(walk.frame, 0, "not bound to its thread yet");
 }
 
@@ -242,7 +294,8 @@ fn the_first_local_is_that_of_the_outermost_python_frame() {
     // The outermost is a shim: owner 3 in byte 70.
     memory.write(FRAMES + 64, 3 << 48);
     let mut walk = zeroed::<Walk>();
-    walk.start(&memory, &CONTIGUOUS, THREAD_STATE, FS_BASE, [0; 2]).expect("starts");
+    walk.start(&memory, &CONTIGUOUS, THREAD_STATE, FS_BASE, [0; 2])
+        .expect("starts");
     let mut last = None;
     while walk.frame != 0 {
         last = walk.first_local_step(&memory, &CONTIGUOUS).or(last);
@@ -251,7 +304,8 @@ fn the_first_local_is_that_of_the_outermost_python_frame() {
     let mut memory = stack(&HEAP, 2, 448);
     memory.write(FRAMES + 360, 0x2000);
     memory.write(FRAMES + 448 + 360, 0x3000);
-    walk.start(&memory, &HEAP, THREAD_STATE, FS_BASE, [0; 2]).expect("starts");
+    walk.start(&memory, &HEAP, THREAD_STATE, FS_BASE, [0; 2])
+        .expect("starts");
     assert_eq!(walk.first_local_step(&memory, &HEAP), Some(0x3000));
     assert_eq!(walk.first_local_step(&memory, &HEAP), Some(0x2000));
     assert_eq!(walk.first_local_step(&memory, &HEAP), None);

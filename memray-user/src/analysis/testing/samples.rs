@@ -151,6 +151,11 @@ pub(crate) fn deep(depth: usize) -> CaptureBuilder {
     for stack_id in 1..leaf.stack_id {
         builder.sites.push(SiteFigures { stack_id, ..leaf });
     }
+    let state = &mut builder.metadata.states[0];
+    state.alloc_count = u64::from(leaf.stack_id);
+    state.alloc_bytes = 10 * state.alloc_count;
+    state.live_bytes = state.alloc_bytes;
+    state.peak_bytes = state.alloc_bytes;
     builder.leaks.clone_from(&builder.sites);
     builder
 }

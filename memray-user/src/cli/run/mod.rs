@@ -18,9 +18,9 @@ use clap::{Args, ValueHint};
 
 use self::{program::Program, recording::Recording};
 use crate::{
-    target::launch::InheritedSignals,
     error::{Blame, CommandError},
     printer::Talk,
+    target::launch::InheritedSignals,
 };
 
 const USAGE: &str = "memray run [OPTIONS] FILE [ARGS]...

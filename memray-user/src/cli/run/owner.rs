@@ -6,7 +6,11 @@ use nix::unistd::Uid;
 
 /// User and group that called sudo, if that is how we came to be root.
 pub(super) fn behind_sudo() -> Option<(u32, u32)> {
-    owner(Uid::effective().is_root(), env::var_os("SUDO_UID"), env::var_os("SUDO_GID"))
+    owner(
+        Uid::effective().is_root(),
+        env::var_os("SUDO_UID"),
+        env::var_os("SUDO_GID"),
+    )
 }
 
 fn owner(is_root: bool, user: Option<OsString>, group: Option<OsString>) -> Option<(u32, u32)> {
@@ -21,7 +25,10 @@ mod tests {
     #[test]
     fn owners() {
         let check = |is_root: bool, user: Option<&str>, group: Option<&str>, expect: Option<(u32, u32)>| {
-            assert_eq!(owner(is_root, user.map(OsString::from), group.map(OsString::from)), expect);
+            assert_eq!(
+                owner(is_root, user.map(OsString::from), group.map(OsString::from)),
+                expect
+            );
         };
         check(true, Some("1000"), Some("100"), Some((1000, 100)));
         check(false, Some("1000"), Some("100"), None);

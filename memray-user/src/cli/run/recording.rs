@@ -13,12 +13,11 @@ use crate::{
     bpf::{BpfError, Delivery},
     cli::reading::say_notices,
     error::{Blame, CommandError},
-    model::CaptureMetadata,
     printer::{Printer, Talk},
     report::Notices,
     session::{self, Recorded, SessionError, Settings},
     store::{Overwrite, StoreError},
-    target::launch::{InheritedSignals, Launch},
+    target::launch::{ExitStatus, InheritedSignals, Launch},
 };
 
 /// All that a recording needs to know.
@@ -36,11 +35,25 @@ impl Recording {
     pub(super) fn execute(self, signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
         let printer = Printer::new(self.talk);
         let settings = self.settings();
-        printer.say(&format!("Writing profile results into {}", settings.output.display()));
-        let Recorded { status, losses, problem } = session::record(&settings, signals)?;
-        // Notices speak of a recording that has ended in order; `problem` of one that has not.
-        let ended = CaptureMetadata { finished: true, ..CaptureMetadata::default() };
-        say_notices(&Notices::new(&ended, &losses), printer)?;
+        let begun = || {
+            printer.say(&format!(
+                "Writing profile results into {}",
+                settings.output.display()
+            ));
+        };
+        let Recorded {
+            status,
+            losses,
+            problem,
+        } = match session::record(&settings, signals, begun) {
+            Err(SessionError::NothingRecorded { program, status }) => {
+                let error = SessionError::NothingRecorded { program, status };
+                printer.error(&CommandError::from(error).render());
+                without_success(status).exit_alike()
+            }
+            recorded => recorded?,
+        };
+        say_notices(&Notices::of_losses(&losses), printer)?;
         if let Some(problem) = problem {
             return Err(problem.into());
         }
@@ -49,17 +62,38 @@ impl Recording {
     }
 
     fn settings(self) -> Settings {
-        let Self { program, output, force, include_startup, talk: _ } = self;
+        let Self {
+            program,
+            output,
+            force,
+            include_startup,
+            talk: _,
+        } = self;
         let must_be_python = program.kind != Kind::Command;
         Settings {
-            launch: Launch { program: program.executable, arguments: program.arguments },
+            launch: Launch {
+                program: program.executable,
+                arguments: program.arguments,
+            },
             output,
-            overwrite: if force { Overwrite::Replace } else { Overwrite::Refuse },
+            overwrite: if force {
+                Overwrite::Replace
+            } else {
+                Overwrite::Refuse
+            },
             owner: behind_sudo(),
             include_startup,
             delivery: Delivery::Lossless,
             must_be_python,
         }
+    }
+}
+
+/// The program's own status, but never one that says that all is well.
+fn without_success(status: ExitStatus) -> ExitStatus {
+    match status {
+        ExitStatus::Exited(0) => ExitStatus::Exited(i32::from(Blame::User.exit_code())),
+        status => status,
     }
 }
 
@@ -85,14 +119,22 @@ impl From<SessionError> for CommandError {
             ) => Blame::Unexpected,
             _ => Blame::User,
         };
-        Self { blame, error: error.into(), hints }
+        Self {
+            blame,
+            error: error.into(),
+            hints,
+        }
     }
 }
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         let hints = error.hint().map(str::to_owned).into_iter().collect();
-        Self { blame: Blame::User, error: error.into(), hints }
+        Self {
+            blame: Blame::User,
+            error: error.into(),
+            hints,
+        }
     }
 }
 
@@ -103,14 +145,30 @@ mod tests {
     #[test]
     fn the_end_of_a_recording_says_what_to_run_next() {
         let text = next_steps(Path::new("a.db"));
-        assert!(text.contains("\nWrote a.db\n") && text.contains("\n  memray flamegraph a.db\n"), "{text}");
+        assert!(
+            text.contains("\nWrote a.db\n") && text.contains("\n  memray flamegraph a.db\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn whose_affair_a_failure_is() {
         let check = |error: SessionError, expect: Blame| assert_eq!(CommandError::from(error).blame, expect);
-        check(SessionError::Bpf(BpfError::Privilege { missing: "CAP_BPF".to_owned() }), Blame::User);
-        check(SessionError::Bpf(BpfError::Missing { name: "free" }), Blame::Unexpected);
-        check(SessionError::NotPython { executable: "/bin/true".into() }, Blame::User);
+        check(
+            SessionError::Bpf(BpfError::Privilege {
+                missing: "CAP_BPF".to_owned(),
+            }),
+            Blame::User,
+        );
+        check(
+            SessionError::Bpf(BpfError::Missing { name: "free" }),
+            Blame::Unexpected,
+        );
+        check(
+            SessionError::NotPython {
+                executable: "/bin/true".into(),
+            },
+            Blame::User,
+        );
     }
 }

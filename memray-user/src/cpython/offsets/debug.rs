@@ -38,8 +38,8 @@ pub enum DebugOffsetsError {
     Implausible { field: &'static str, value: u64 },
 }
 
-/// Where the table of one minor version holds the offsets that are needed, in bytes from its beginning. Places
-/// are those of the field `a` in `a`, `b` in structure `s` with the names of the header.
+/// Where the table of one minor version holds the offsets that are needed, in bytes from its beginning. The
+/// fields are called after the structure and the member whose offset they hold.
 struct Layout {
     table_bytes: usize,
     thread_current_frame: usize,
@@ -49,7 +49,6 @@ struct Layout {
     frame_instr_ptr: usize,
     frame_localsplus: usize,
     frame_owner: usize,
-    code_size: usize,
     code_filename: usize,
     code_qualname: usize,
     code_linetable: usize,
@@ -82,7 +81,6 @@ const V3_13: Layout = Layout {
     frame_instr_ptr: 248,
     frame_localsplus: 256,
     frame_owner: 264,
-    code_size: 272,
     code_filename: 280,
     code_qualname: 296,
     code_linetable: 304,
@@ -113,7 +111,6 @@ const V3_14: Layout = Layout {
     frame_instr_ptr: 272,
     frame_localsplus: 280,
     frame_owner: 288,
-    code_size: 312,
     code_filename: 320,
     code_qualname: 336,
     code_linetable: 344,
@@ -144,7 +141,6 @@ const V3_15: Layout = Layout {
     frame_instr_ptr: 336,
     frame_localsplus: 344,
     frame_owner: 352,
-    code_size: 376,
     code_filename: 384,
     code_qualname: 400,
     code_linetable: 408,
@@ -271,7 +267,6 @@ impl Table<'_> {
     }
 
     fn object(&self, layout: &Layout) -> Result<ObjectOffsets, DebugOffsetsError> {
-        let code_size = self.offset(layout.code_size, "code_object.size")?;
         Ok(ObjectOffsets {
             object_type: self.offset(layout.object_type, "pyobject.ob_type")?,
             type_name: self.offset(layout.type_name, "type_object.tp_name")?,
@@ -290,8 +285,7 @@ impl Table<'_> {
             tuple_items: self.offset(layout.tuple_items, "tuple_object.ob_item")?,
             dict_keys: self.offset(layout.dict_keys, "dict_object.ma_keys")?,
             dict_values: self.offset(layout.dict_values, "dict_object.ma_values")?,
-            // `offsetof(PyCodeObject, co_code_adaptive)` rounded: the one byte of code is at the end.
-            code_basic_size: code_size.saturating_sub(8),
+            code_basic_size: self.offset(layout.code_adaptive, "code_object.co_code_adaptive")?,
             instance: InstanceLayout::ValuesBehind,
         })
     }

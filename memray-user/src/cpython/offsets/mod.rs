@@ -39,7 +39,8 @@ pub struct ObjectOffsets {
     pub tuple_items: u32,
     pub dict_keys: u32,
     pub dict_values: u32,
-    /// `PyCode_Type.tp_basicsize`, which shows whether the build is one that the offsets are for.
+    /// `PyCode_Type.tp_basicsize`, which shows whether the build is one that the offsets are for; from 3.11 on that
+    /// is `offsetof(PyCodeObject, co_code_adaptive)` (Objects/codeobject.c).
     pub code_basic_size: u32,
     pub instance: InstanceLayout,
 }

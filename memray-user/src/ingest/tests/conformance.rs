@@ -2,7 +2,7 @@
 
 use super::harness::{HEAP, Harness, PAGE, Step, range};
 use crate::{
-    ingest::ScriptStart,
+    ingest::{ScriptStart, fixture},
     model::{Allocator, FreedRow},
 };
 
@@ -213,6 +213,27 @@ fn unmapping_parts() {
         &[map(0, 8, 1), unmap(1, 1), map(20, 10, 2)],
         &[(1, 7, 1), (2, 10, 1)],
     );
+}
+
+#[test]
+fn an_unmapping_that_the_kernel_refuses_ends_nothing() {
+    let mut run = Harness::new(ScriptStart::Immediately);
+    run.step(map(0, 4, 1));
+    let (time, source) = (run.tick(), Harness::source(TID));
+    run.push(&fixture::unmap(
+        source,
+        time,
+        Allocator::Munmap,
+        (range(0, 4).0 + 8, PAGE),
+    ));
+    run.push(&fixture::unmap(
+        source,
+        time,
+        Allocator::Munmap,
+        (range(0, 4).0, 0),
+    ));
+    run.finish();
+    assert_eq!(run.leaks(), [(1, 4 * PAGE, 1)]);
 }
 
 #[test]

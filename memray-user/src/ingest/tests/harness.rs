@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, ops::Range};
 
 use memray_ebpf::{
     config::FrameOffsets,
-    event::{RawFrame, RawString, ThreadRecord, WalkStatus},
+    event::{RawFrame, RawString, RecordKind, ThreadRecord, WalkStatus},
+    stat::StatId,
 };
 use zerocopy::IntoBytes as _;
 
@@ -136,6 +137,9 @@ pub(super) struct Harness {
     pub store: Store,
     pub time_ns: u64,
     described: BTreeSet<u64>,
+    /// Events find the ring full and are lost.
+    pub ring_full: bool,
+    stats: [u64; StatId::COUNT],
 }
 
 impl Harness {
@@ -149,6 +153,8 @@ impl Harness {
             store: Store::default(),
             time_ns: CLOCK_BASE_NS,
             described: BTreeSet::new(),
+            ring_full: false,
+            stats: [0; StatId::COUNT],
         };
         assert_eq!(harness.add_process(PID), 1);
         harness
@@ -189,6 +195,20 @@ impl Harness {
     }
 
     pub(super) fn push(&mut self, words: &[u64]) {
+        let stats = match RecordKind::from_raw(words[0].to_le_bytes()[0]) {
+            Some(RecordKind::Allocation) => Some((StatId::AllocationSeen, StatId::AllocationRingFull)),
+            Some(RecordKind::Free) => Some((StatId::FreeSeen, StatId::FreeRingFull)),
+            Some(RecordKind::Map) => Some((StatId::MapSeen, StatId::MapRingFull)),
+            Some(RecordKind::Unmap) => Some((StatId::UnmapSeen, StatId::UnmapRingFull)),
+            _ => None,
+        };
+        if let Some((seen, full)) = stats {
+            self.stats[seen as usize] += 1;
+            if self.ring_full {
+                self.stats[full as usize] += 1;
+                return;
+            }
+        }
         self.ingest.push(words.as_bytes());
     }
 
@@ -197,7 +217,19 @@ impl Harness {
         self.store.apply(batch);
     }
 
+    /// Takes the last batch; every event that the kernel saw must be accounted for.
     pub(super) fn finish(&mut self) {
+        self.ingest.set_kernel_stats(None, &self.stats);
+        self.finish_without_stats();
+        assert_eq!(self.store.meta.len(), 4);
+        assert!(
+            self.store.meta.values().all(|value| value == "ok"),
+            "{:?}",
+            self.store.meta
+        );
+    }
+
+    pub(super) fn finish_without_stats(&mut self) {
         let batch = self.ingest.finish();
         self.store.apply(batch);
         self.store.check_finished();

@@ -92,6 +92,12 @@ impl Naive {
                     self.frees.remove(&tid);
                 }
             }
+            _ => self.mapping_step(step),
+        }
+    }
+
+    fn mapping_step(&mut self, step: Step) {
+        match step {
             Step::Map {
                 tid,
                 page,
@@ -135,7 +141,7 @@ impl Naive {
             Step::MremapUndone { tid } => {
                 self.unmaps.remove(&tid);
             }
-            Step::Batch { .. } => {}
+            _ => {}
         }
     }
 
@@ -339,15 +345,19 @@ fn compare(run: &Harness, naive: &Naive) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1000), ..ProptestConfig::default() })]
 
     #[test]
-    fn figures_are_those_of_the_naive_model(steps in prop::collection::vec(step(), 0..120)) {
+    fn figures_are_those_of_the_naive_model(steps in prop::collection::vec((step(), 0_u8..20), 0..120)) {
         let mut run = Harness::new(ScriptStart::Immediately);
         let mut naive = Naive::default();
-        for step in steps {
+        for (step, luck) in steps {
+            // What comes back from a call that was lost at its beginning is in the stream as well.
+            run.ring_full = luck == 0 && !matches!(step, Step::ReallocUndone { .. } | Step::MremapUndone { .. });
             run.step(step);
-            naive.step(step);
+            if !run.ring_full {
+                naive.step(step);
+            }
             if matches!(step, Step::Batch { .. }) {
                 compare(&run, &naive);
             }

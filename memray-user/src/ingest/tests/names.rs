@@ -5,10 +5,10 @@ use memray_ebpf::{
     limits::FRAMES_PER_RECORD,
 };
 
-use super::harness::{Harness, PID, Step};
+use super::harness::{FakeReader, Harness, PID, Step};
 use crate::{
-    ingest::{ScriptStart, fixture},
-    model::{Allocator, FrameKind},
+    ingest::{ScriptStart, fixture, fixture::Source},
+    model::{Allocator, FrameKind, ProcessRow},
 };
 
 const OTHER: u32 = 101;
@@ -254,7 +254,8 @@ fn check_line(parts: &[(u32, &[u8])], tid: u32, after: &[(u32, &[u8])], expect: 
 #[test]
 fn line_tables_come_in_parts() {
     // What the process itself holds ends in b'9'; the records end in b'j'.
-    let (first, second): ((u32, &[u8]), (u32, &[u8])) = ((0, b"abcdef"), (6, b"ghij"));
+    let first: (u32, &[u8]) = (0, b"abcdef");
+    let second: (u32, &[u8]) = (6, b"ghij");
     check_line(&[first, second], PID, &[], u32::from(b'j'));
     check_line(&[first], PID, &[], u32::from(b'9'));
     check_line(&[second], PID, &[], u32::from(b'9'));
@@ -273,6 +274,47 @@ fn a_line_table_that_cannot_be_completed_is_counted() {
     run.finish();
     assert_eq!(only_stack(&run), [("work".to_owned(), 0)]);
     assert_eq!(run.store.loss("line_table_incomplete"), 1);
+}
+
+#[test]
+fn line_tables_have_a_bound_in_all() {
+    let mut run = harness();
+    let table: Vec<u8> = std::iter::repeat_n(b'x', 16 << 20).collect();
+    let row = ProcessRow {
+        pid: 200,
+        ..ProcessRow::default()
+    };
+    run.ingest
+        .add_process(row, Box::new(FakeReader { line_table: table }));
+    let source = Source { pid: 200, tid: 200 };
+    // Counters that have changed once the table of the code object was asked for.
+    let losses = |run: &mut Harness, address| {
+        run.push(&fixture::code(
+            source,
+            1,
+            address,
+            1,
+            16 << 20,
+            ("work", "main.py"),
+        ));
+        run.push(&fixture::stack_frames(
+            source,
+            1,
+            address,
+            0,
+            &[RawFrame::new(address, 0, 9)],
+        ));
+        run.push(&fixture::stack_end(source, 1, address, 1, WalkStatus::Complete));
+        run.ingest.take_batch(0).losses.len()
+    };
+    for address in 1..=16 {
+        assert_eq!(losses(&mut run, address), 0, "{address}: 16 tables of 16 MiB fit");
+    }
+    assert_eq!(losses(&mut run, 17), 1);
+    assert_eq!(losses(&mut run, 16), 0, "what is replaced makes room");
+    run.push(&fixture::code_freed(source, 1, 1));
+    assert_eq!(losses(&mut run, 18), 0, "what has died makes room");
+    assert_eq!(losses(&mut run, 19), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::harness::{CLOCK_BASE_NS, Harness, PID, Step};
 use crate::{
-    ingest::ScriptStart,
+    ingest::{ScriptStart, fixture},
     model::{Allocator, ProcessRow},
 };
 
@@ -71,6 +71,35 @@ fn the_first_event_of_the_program_counts_and_all_after_it() {
     );
 }
 
+/// The stack of the program's first event ends before its code object is described, if it ever is.
+#[test]
+fn a_late_code_object_is_not_mistaken() {
+    use memray_ebpf::event::{RawFrame, WalkStatus};
+    for (described, counts) in [(Some(MAIN), true), (Some(SITE), false), (None, true)] {
+        let mut run = start_up();
+        let (time, source) = (run.tick(), Harness::source(PID));
+        run.push(&fixture::stack_frames(
+            source,
+            time,
+            5,
+            0,
+            &[RawFrame::new(0x77, 0, 2)],
+        ));
+        run.push(&fixture::stack_end(source, time, 5, 1, WalkStatus::Complete));
+        if let Some((_, function, file, _)) = described {
+            run.push(&fixture::code(source, time, 0x77, 1, 0, (function, file)));
+        }
+        run.alloc(PID, Allocator::Malloc, 3, 50, 5);
+        run.finish();
+        assert_eq!(run.ingest.script_started_ns(1).is_some(), counts, "{described:?}");
+        assert_eq!(
+            run.store.states[&1].alloc_count,
+            u64::from(counts),
+            "{described:?}"
+        );
+    }
+}
+
 #[test]
 fn what_start_up_left_is_ended_in_silence() {
     let mut run = start_up();
@@ -114,8 +143,8 @@ fn only_the_first_process_with_python_has_a_start_up() {
     ] {
         let row = ProcessRow {
             pid,
-            python_version,
             parent_process_id,
+            python_version,
             ..ProcessRow::default()
         };
         let reader = Box::new(super::harness::FakeReader {

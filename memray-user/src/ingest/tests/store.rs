@@ -168,7 +168,7 @@ impl Store {
                 rows().map(|row| row.max_bytes).max().unwrap_or(0),
                 state.peak_bytes
             );
-            if let Some(last) = rows().last() {
+            if let Some(last) = rows().next_back() {
                 assert_eq!(
                     (last.live_bytes, last.live_count),
                     (state.live_bytes, state.live_count)

@@ -177,14 +177,14 @@ fn every_event_is_accounted_for() {
     run.step(alloc(2, 1));
     run.step(Step::Free { tid: PID, address: 1 });
     run.alloc_of(999, 1, 1);
-    run.push(&[99, 0, 0]);
-    run.push(&[]);
+    run.ingest.push(&[99; 24]);
+    run.ingest.push(&[]);
     let mut values = [0; StatId::COUNT];
     values[StatId::AllocationSeen as usize] = 5;
     values[StatId::AllocationRingFull as usize] = 2;
     values[StatId::FreeSeen as usize] = 2;
     run.ingest.set_kernel_stats(None, &values);
-    run.finish();
+    run.finish_without_stats();
     let meta: Vec<_> = run
         .store
         .meta

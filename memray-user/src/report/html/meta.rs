@@ -47,7 +47,7 @@ impl Meta {
     pub(super) fn load(source: &dyn CaptureSource, profile: &Profile) -> Result<Self, ReportError> {
         let metadata = source.metadata()?;
         let totals = Totals::new(&metadata);
-        let notices = Notices::new(&metadata, &source.losses()?);
+        let notices = Notices::new(&metadata, &source.losses()?, profile);
         let points = timeline(&source.timeline()?, TIMELINE_POINTS);
         Ok(Self {
             view: view_title(profile.view),

@@ -82,10 +82,10 @@ impl CaptureWriter {
     }
 }
 
-/// Removes the file and those beside it, where they are there.
+/// Removes the file and those beside it, where they are there. The file goes first: if it must stay, its log does.
 pub(super) fn remove_capture(file: &Path) -> io::Result<()> {
-    remove_sidecars(file)?;
-    remove_if_there(file)
+    remove_if_there(file)?;
+    remove_sidecars(file)
 }
 
 pub(super) fn set_up_error(path: &Path, source: rusqlite::Error) -> StoreError {

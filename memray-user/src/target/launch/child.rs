@@ -155,7 +155,8 @@ impl Child<'_> {
         Ok(Outcome::Ended(self.wait()?))
     }
 
-    /// Waits for the end of the process, passing signals on meanwhile, and reaps it.
+    /// Waits for the end of the process, passing signals on meanwhile, and reaps it. A process that has not been
+    /// released is released first.
     pub fn wait(&mut self) -> Result<ExitStatus, LaunchError> {
         loop {
             if let Some(status) = self.wait_for(Duration::from_hours(1))? {
@@ -166,12 +167,15 @@ impl Child<'_> {
 
     /// As [`wait`](Self::wait), but no longer than `timeout`; none if the process still runs.
     pub fn wait_for(&mut self, timeout: Duration) -> Result<Option<ExitStatus>, LaunchError> {
+        if self.is_traced && self.status.is_none() {
+            self.release()?;
+        }
         let deadline = Instant::now() + timeout;
         while self.status.is_none() {
             if let Some(status) = ptrace::wait_status(self.pid)? {
                 self.status = ExitStatus::from_wait_status(status);
                 if libc::WIFSTOPPED(status) {
-                    self.stopped(status)?;
+                    relay::stop_alike(libc::WSTOPSIG(status));
                 }
                 continue;
             }
@@ -236,12 +240,8 @@ impl Child<'_> {
 
     /// Deals with a stop as a process without a tracer would have: signals are delivered, group-stops last until
     /// SIGCONT (ptrace(2), "Group-stop" and "`PTRACE_EVENT` stops").
-    fn stopped(&mut self, status: i32) -> Result<Option<Stop>, LaunchError> {
+    fn stopped(&self, status: i32) -> Result<Option<Stop>, LaunchError> {
         let signal = libc::WSTOPSIG(status);
-        if !self.is_traced {
-            relay::stop_alike(signal);
-            return Ok(None);
-        }
         match status >> 16 {
             libc::PTRACE_EVENT_EXEC => return Ok(Some(Stop::Exec)),
             libc::PTRACE_EVENT_STOP if is_stop(signal) => {

@@ -1,5 +1,7 @@
 //! How the program ended, and how memray ends in the same way.
 
+use std::fmt;
+
 use nix::sys::{
     prctl,
     resource::{Resource, setrlimit},
@@ -16,6 +18,16 @@ pub enum ExitStatus {
         /// The kernel has written a core file of the program.
         core_dumped: bool,
     },
+}
+
+impl fmt::Display for ExitStatus {
+    /// Goes on a sentence: "it ended, with exit status 1".
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(formatter, "with exit status {code}"),
+            Self::Signaled { signal, .. } => write!(formatter, "by signal {signal}"),
+        }
+    }
 }
 
 impl ExitStatus {

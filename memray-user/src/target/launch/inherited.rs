@@ -5,6 +5,8 @@
 
 use std::mem::MaybeUninit;
 
+use super::startup::sigpipe_was_ignored;
+
 /// Signals are 1 to 64 on Linux; of these libc keeps 32 and 33 for itself and refuses to touch them.
 pub(super) const LAST_SIGNAL: i32 = 64;
 
@@ -16,7 +18,7 @@ pub struct InheritedSignals {
 }
 
 impl InheritedSignals {
-    /// Looks at the calling thread. SIGPIPE is taken as not ignored: the Rust runtime has overwritten the truth.
+    /// Looks at the calling thread.
     #[expect(unsafe_code, reason = "queries of the kernel's signal tables")]
     pub fn capture() -> Self {
         let mut mask = MaybeUninit::<libc::sigset_t>::zeroed();
@@ -24,7 +26,7 @@ impl InheritedSignals {
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), mask.as_mut_ptr()) };
         // SAFETY: zeroed memory is a valid (empty) set, and the call above has filled it in.
         let mask = unsafe { mask.assume_init() };
-        let mut ignored = 0;
+        let mut ignored = u64::from(sigpipe_was_ignored()) << (libc::SIGPIPE - 1);
         for signal in (1..=LAST_SIGNAL).filter(|&signal| signal != libc::SIGPIPE) {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed();
             // SAFETY: a null new action only asks; `action` is writable and of the right type.
@@ -66,6 +68,6 @@ pub(super) fn set_action(signal: i32, handler: libc::sighandler_t) {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zeroed memory is a valid action; the reference does not outlive the statement.
     unsafe { action.assume_init_mut() }.sa_sigaction = handler;
-    // SAFETY: `action` is initialised; a null old action is allowed. SIG_DFL and SIG_IGN call no code of ours.
+    // SAFETY: `action` is initialized; a null old action is allowed. SIG_DFL and SIG_IGN call no code of ours.
     unsafe { libc::sigaction(signal, action.as_ptr(), std::ptr::null_mut()) };
 }

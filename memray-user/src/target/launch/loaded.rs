@@ -161,6 +161,9 @@ fn loader(process: &Process) -> Result<Option<(MappedObject, ElfFile, LoaderRole
     };
     Ok(object.and_then(|object| {
         let elf = ElfFile::open(&object.open_path).ok()?;
-        Some((object, elf, role))
+        // A loader is a library too and has a library's name. Static programs contain parts of a loader under the
+        // same symbols, which never run.
+        let is_loader = matches!(role, LoaderRole::Interpreter) || elf.soname().is_some();
+        is_loader.then_some((object, elf, role))
     }))
 }

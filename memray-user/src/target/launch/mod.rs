@@ -21,6 +21,7 @@ mod program;
 mod ptrace;
 mod relay;
 mod spawn;
+mod startup;
 
 use std::{ffi::OsString, io, path::PathBuf};
 
@@ -29,7 +30,7 @@ pub use self::{
     exit::ExitStatus,
     inherited::InheritedSignals,
     loaded::{Loaded, LoadedPoint},
-    program::find_program,
+    program::{find_program, is_script},
     relay::SignalRelay,
 };
 use super::process::ProcessError;

@@ -3,7 +3,8 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    io,
+    fs::File,
+    io::{self, Read as _},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -49,4 +50,11 @@ pub fn find_program(name: &OsStr, path: Option<OsString>) -> Result<PathBuf, Lau
             name: PathBuf::from(name),
         },
     })
+}
+
+/// Whether the kernel runs the file by the interpreter that its first line names.
+pub fn is_script(program: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(program)?.take(2).read_to_end(&mut start)?;
+    Ok(start == b"#!")
 }

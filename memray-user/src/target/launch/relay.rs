@@ -13,7 +13,7 @@ use super::inherited::{LAST_SIGNAL, set_action};
 
 /// Signals that are taken, besides the real-time ones. Left out: those that a fault raises, SIGPIPE, and SIGTTIN and
 /// SIGTTOU, which concern our own use of the terminal.
-const RELAYED: [i32; 11] = [
+const RELAYED: [i32; 16] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
@@ -22,6 +22,11 @@ const RELAYED: [i32; 11] = [
     libc::SIGALRM,
     libc::SIGTERM,
     libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGWINCH,
+    libc::SIGURG,
+    libc::SIGIO,
+    libc::SIGPWR,
     libc::SIGTSTP,
     libc::SIGCONT,
     libc::SIGCHLD,
@@ -53,9 +58,12 @@ pub struct SignalRelay {
 impl SignalRelay {
     #[expect(unsafe_code, reason = "the calling thread's signal mask")]
     pub fn start() -> Self {
+        // A parent that ignores SIGCHLD hands that on, and then the kernel reaps children before we can ask how they
+        // ended.
+        set_action(libc::SIGCHLD, libc::SIG_DFL);
         let taken = SignalSet::of(RELAYED.into_iter().chain(libc::SIGRTMIN()..=LAST_SIGNAL));
         let mut previous = SignalSet::of([]);
-        // SAFETY: both sets are initialised and live through the call.
+        // SAFETY: both sets are initialized and live through the call.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const taken.0, &raw mut previous.0) };
         Self { taken, previous }
     }
@@ -75,7 +83,7 @@ impl Drop for SignalRelay {
     #[expect(unsafe_code, reason = "the calling thread's signal mask")]
     fn drop(&mut self) {
         while self.taken.wait(Duration::ZERO).is_some() {}
-        // SAFETY: the set is initialised; a null old set is allowed.
+        // SAFETY: the set is initialized; a null old set is allowed.
         unsafe {
             libc::pthread_sigmask(
                 libc::SIG_SETMASK,
@@ -131,7 +139,7 @@ fn raise_unblocked(signal: i32) {
     let mut previous = SignalSet::of([]);
     // SAFETY: raise touches no memory; a handler, if there is one, is async-signal-safe by contract.
     unsafe { libc::raise(signal) };
-    // SAFETY: both sets are initialised and live through the call.
+    // SAFETY: both sets are initialized and live through the call.
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set.0, &raw mut previous.0) };
     // SAFETY: as above; a null old set is allowed.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const previous.0, std::ptr::null_mut()) };
@@ -152,10 +160,10 @@ impl SignalSet {
         // SAFETY: the pointer is valid for writes.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
         for signal in signals {
-            // SAFETY: the set is initialised.
+            // SAFETY: the set is initialized.
             unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
         }
-        // SAFETY: initialised above.
+        // SAFETY: initialized above.
         Self(unsafe { set.assume_init() })
     }
 
@@ -176,7 +184,7 @@ impl SignalSet {
 impl std::fmt::Debug for SignalSet {
     #[expect(unsafe_code, reason = "signal sets are opaque to Rust")]
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // SAFETY: the set is initialised.
+        // SAFETY: the set is initialized.
         let is_member = |signal: &i32| unsafe { libc::sigismember(&raw const self.0, *signal) } == 1;
         formatter
             .debug_set()

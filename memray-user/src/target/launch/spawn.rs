@@ -14,7 +14,7 @@ use std::{
 
 use nix::{fcntl::OFlag, sys::ptrace::Options, unistd::pipe2};
 
-use super::{Launch, LaunchError, inherited::InheritedSignals, ptrace};
+use super::{Launch, LaunchError, inherited::InheritedSignals, ptrace, startup::close_as_inherited};
 
 /// A process that is traced and about to call execve(2).
 pub(super) struct Spawned {
@@ -155,6 +155,7 @@ fn run_child(plan: &ExecPlan<'_>) -> ! {
     let read = unsafe { libc::read(plan.go_read, (&raw mut byte).cast(), 1) };
     if read == 1 {
         plan.signals.restore();
+        close_as_inherited();
         // SAFETY: a static that nothing changes between fork and exec.
         let environment = unsafe { environ };
         // SAFETY: strings and arrays end in zero and live in `plan`.

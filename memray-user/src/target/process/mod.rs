@@ -34,6 +34,8 @@ use super::elf::PAGE_BYTES;
 pub enum ProcessError {
     #[error("no process has the id {pid}")]
     NoSuchProcess { pid: u32 },
+    #[error("{tid} is not a process but a thread of process {pid}")]
+    IsThread { tid: u32, pid: u32 },
     #[error("no permission to look into process {pid}")]
     NotPermitted { pid: u32, source: io::Error },
     #[error("cannot read `/proc/{pid}/{file}`")]
@@ -52,6 +54,19 @@ pub enum ProcessError {
     NoExecutable { pid: u32 },
 }
 
+impl ProcessError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::IsThread { pid, .. } => Some(format!("use {pid}")),
+            Self::NotPermitted { .. } => {
+                Some("run memray as root, or grant it CAP_SYS_PTRACE (setcap or sudo)".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A process that existed when it was opened, and its memory.
 #[derive(Debug)]
 pub struct Process {
@@ -63,9 +78,15 @@ pub struct Process {
 impl Process {
     /// `pid` is the process id (tgid) in our own pid namespace.
     pub fn open(pid: u32) -> Result<Self, ProcessError> {
-        match File::open(format!("/proc/{pid}")) {
-            Ok(directory) => Ok(Self { pid, directory }),
-            Err(source) => Err(error_of(pid, "", source)),
+        let directory = File::open(format!("/proc/{pid}")).map_err(|source| error_of(pid, "", source))?;
+        let process = Self { pid, directory };
+        // Threads have directories too, which lists of /proc do not show.
+        match process.status_field("Tgid")? {
+            Some(leader) if leader != u64::from(pid) => Err(ProcessError::IsThread {
+                tid: pid,
+                pid: u32::try_from(leader).unwrap_or(pid),
+            }),
+            _ => Ok(process),
         }
     }
 
@@ -190,6 +211,15 @@ impl Process {
             .join(self.pid.to_string())
             .join("root")
             .join(relative)
+    }
+
+    /// A number in `/proc/PID/status`.
+    fn status_field(&self, name: &str) -> Result<Option<u64>, ProcessError> {
+        let text = self.read("status")?;
+        Ok(text
+            .split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
+            .and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok()))
     }
 
     fn path(&self, file: &str) -> PathBuf {

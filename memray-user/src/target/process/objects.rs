@@ -102,27 +102,52 @@ pub(super) fn main_executable(process: &Process, mappings: &[Mapping]) -> Option
 }
 
 fn open_path(process: &Process, mapping: &Mapping, path: &Path, is_deleted: bool) -> PathBuf {
-    if !is_deleted {
-        let in_root = process.path_in_root(path);
-        for candidate in [in_root, path.to_owned()] {
-            if leads_to(&candidate, mapping) {
-                return candidate;
-            }
-        }
-    }
     let directory = Path::new("/proc").join(process.pid().to_string());
-    let executable = directory.join("exe");
-    if leads_to(&executable, mapping) {
-        return executable;
+    let mut candidates = Vec::new();
+    if !is_deleted {
+        candidates.extend([process.path_in_root(path), path.to_owned()]);
     }
-    directory.join(format!("map_files/{:x}-{:x}", mapping.start, mapping.end))
+    candidates.push(directory.join("exe"));
+    let mapped: Vec<Match> = candidates
+        .iter()
+        .map(|candidate| leads_to(candidate, mapping))
+        .collect();
+    let first = |wanted| {
+        Some(
+            candidates
+                .get(mapped.iter().position(|&found| found == wanted)?)?
+                .clone(),
+        )
+    };
+    let of_mapping = directory.join(format!("map_files/{:x}-{:x}", mapping.start, mapping.end));
+    if let Some(exact) = first(Match::Exact) {
+        return exact;
+    }
+    // Following `map_files` takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE.
+    match first(Match::SameInode) {
+        Some(likely) if of_mapping.metadata().is_err() => likely,
+        _ => of_mapping,
+    }
 }
 
-fn leads_to(path: &Path, mapping: &Mapping) -> bool {
-    path.metadata().is_ok_and(|metadata| {
-        let device = metadata.dev();
-        metadata.ino() == mapping.inode
-            && libc::major(device) == mapping.device.major
-            && libc::minor(device) == mapping.device.minor
-    })
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Exact,
+    /// On overlayfs and btrfs stat(2) names another device than `maps` does.
+    SameInode,
+    Other,
+}
+
+fn leads_to(path: &Path, mapping: &Mapping) -> Match {
+    let Ok(metadata) = path.metadata() else {
+        return Match::Other;
+    };
+    let device = metadata.dev();
+    if metadata.ino() != mapping.inode {
+        Match::Other
+    } else if libc::major(device) == mapping.device.major && libc::minor(device) == mapping.device.minor {
+        Match::Exact
+    } else {
+        Match::SameInode
+    }
 }

@@ -182,6 +182,17 @@ fn a_process_that_is_gone_is_an_error() {
 }
 
 #[test]
+fn a_thread_is_not_taken_for_a_process() {
+    // The test harness runs tests in threads of its own.
+    let own = Process::open(std::process::id()).unwrap();
+    let thread = *own.threads().unwrap().last().unwrap();
+    assert_ne!(thread, std::process::id());
+    let error = Process::open(thread).unwrap_err();
+    assert!(matches!(error, ProcessError::IsThread { tid, pid } if tid == thread && pid == own.pid()));
+    assert_eq!(error.hint().unwrap(), format!("use {}", own.pid()));
+}
+
+#[test]
 fn a_kernel_thread_has_no_executable() {
     // kthreadd is always 2, unless a pid namespace hides it.
     if let Ok(process) = Process::open(2)

@@ -1,0 +1,73 @@
+//! What all processes of a capture share: sites, stacks, threads, the rows of the batch, and the counters.
+
+use super::{
+    codes::{CodeReader, Naming},
+    counters::Counters,
+    frames::Frames,
+    sites::Sites,
+    stacks::{KnownStack, lost_stack, no_python_stack},
+    threads::Threads,
+    tree::Tree,
+    window::Window,
+};
+use crate::model::FreedRow;
+
+/// What all processes of a capture share.
+#[derive(Debug)]
+pub struct Shared {
+    pub sites: Sites,
+    pub tree: Tree,
+    pub frames: Frames,
+    pub threads: Threads,
+    pub window: Window,
+    pub freed: Vec<FreedRow>,
+    pub counters: Counters,
+    /// The stack of an event outside Python.
+    pub no_python: KnownStack,
+    /// The stack of an event whose own could not be sent.
+    pub lost: KnownStack,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let (mut tree, mut frames) = (Tree::default(), Frames::default());
+        let no_python = no_python_stack(&mut tree, &mut frames);
+        let lost = lost_stack(&mut tree, &mut frames);
+        Self {
+            sites: Sites::default(),
+            tree,
+            frames,
+            threads: Threads::default(),
+            window: Window::default(),
+            freed: Vec::new(),
+            counters: Counters::default(),
+            no_python,
+            lost,
+        }
+    }
+}
+
+impl Shared {
+    /// What naming frames needs, and the tree beside it. `process` is the process's index inside `ingest`.
+    pub fn naming<'ingest>(
+        &'ingest mut self,
+        process: usize,
+        reader: &'ingest dyn CodeReader,
+    ) -> (Naming<'ingest>, &'ingest mut Tree) {
+        let Self {
+            frames,
+            counters,
+            tree,
+            ..
+        } = self;
+        (
+            Naming {
+                reader,
+                frames,
+                counters,
+                process,
+            },
+            tree,
+        )
+    }
+}
