@@ -8,10 +8,15 @@
 )]
 
 mod allocators;
+mod code_objects;
 mod mappings;
+mod peaks;
 mod run_chains;
 mod run_ending;
 mod run_killed;
 mod run_signals;
 mod run_surroundings;
+mod short_lived;
 mod stacks;
+mod start_up;
+mod threads;

