@@ -159,6 +159,11 @@ fn build(toolchain: &Toolchain, workspace: &Path, out_directory: &Path) -> Resul
     )
     .context("a library directory has a colon in its name")?;
 
+    let features = if env::var_os("CARGO_FEATURE_BPF_LOG").is_some() {
+        "programs,log"
+    } else {
+        "programs"
+    };
     let output = Command::new(cargo)
         .current_dir(workspace)
         .args([
@@ -171,7 +176,7 @@ fn build(toolchain: &Toolchain, workspace: &Path, out_directory: &Path) -> Resul
         ])
         .args([
             "--features",
-            "programs",
+            features,
             "--target",
             TARGET,
             "-Zbuild-std=core",

@@ -4,6 +4,7 @@ mod allocators;
 mod codes;
 mod floor;
 mod lifecycle;
+mod log;
 mod maps;
 mod ring;
 mod stacks;

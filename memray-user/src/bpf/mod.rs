@@ -7,6 +7,8 @@
 
 mod error;
 mod kernel_btf;
+#[cfg(feature = "bpf-log")]
+mod logging;
 mod multi;
 mod privileges;
 mod programs;

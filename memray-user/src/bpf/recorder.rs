@@ -155,6 +155,8 @@ impl Recorder {
                 })?;
             }
         }
+        #[cfg(feature = "bpf-log")]
+        super::logging::start(&mut recorder.ebpf).map_err(|error| BpfError::Parse(error.into()))?;
         Ok(recorder)
     }
 
