@@ -7,5 +7,6 @@
 mod run_chains;
 mod run_ending;
 mod run_killed;
+mod run_output;
 mod run_signals;
 mod run_surroundings;
