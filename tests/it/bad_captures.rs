@@ -153,7 +153,10 @@ fn a_capture_without_allocations_has_every_report() {
             .unwrap();
         let text =
             transcript(&output) + &fs::read_to_string(folder.path().join("report")).unwrap_or_default();
-        assert!(output.status.success() && text.len() > 20, "{report}: {text}");
+        assert!(
+            output.status.success() && (text.len() > 20 || report.contains("folded")),
+            "{report}: {text}"
+        );
     }
 }
 
