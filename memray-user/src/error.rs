@@ -131,7 +131,9 @@ mod tests {
             CommandError::new(Blame::User, error).render(),
             "error: failed to open: no such file\n"
         );
-        let error = anyhow::Error::msg("code 13: full").context("full").context("cannot write");
+        let error = anyhow::Error::msg("code 13: full")
+            .context("full")
+            .context("cannot write");
         assert_eq!(
             CommandError::new(Blame::User, error).render(),
             "error: cannot write\n  caused by: full\n"

@@ -8,5 +8,7 @@ mod run_chains;
 mod run_ending;
 mod run_killed;
 mod run_output;
+mod run_refusals;
 mod run_signals;
 mod run_surroundings;
+mod run_talk;

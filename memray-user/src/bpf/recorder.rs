@@ -28,7 +28,7 @@ use super::{
     privileges,
     programs::{
         ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS,
-        RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREADS, THREAD_EXIT, TRACEPOINTS,
+        RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREAD_EXIT, THREADS, TRACEPOINTS,
     },
     system::{attach_tracepoint, remove_key},
     tracepoints::Tracepoints,

@@ -73,8 +73,7 @@ pub(super) fn remove_key(map: RawFd, key: u32) -> io::Result<()> {
     let size = size_of::<bpf_attr>();
     let command = i64::from(bpf_cmd::BPF_MAP_DELETE_ELEM as u32);
     // SAFETY: the attributes are initialized, as large as said, and point at a key that outlives the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut attributes), size) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut attributes), size) };
     let error = io::Error::last_os_error();
     if result < 0 && error.kind() != io::ErrorKind::NotFound {
         return Err(error);

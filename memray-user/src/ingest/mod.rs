@@ -103,7 +103,10 @@ impl Ingest {
     pub fn add_process(&mut self, mut row: ProcessRow, reader: Box<dyn CodeReader>) -> ProcessId {
         let index = self.processes.len();
         row.process_id = ProcessId::try_from(index + 1).expect("2^32 processes do not fit in memory");
-        let parent = row.parent_process_id.and_then(index_of).and_then(|index| self.processes.get(index));
+        let parent = row
+            .parent_process_id
+            .and_then(index_of)
+            .and_then(|index| self.processes.get(index));
         let is_forked = parent.is_some_and(|parent| parent.row.pid != row.pid);
         let at_once = row.python_version.is_empty() || is_forked;
         let script = if at_once {

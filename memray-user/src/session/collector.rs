@@ -179,7 +179,11 @@ impl State {
         self.drain();
         let pid = row.pid;
         // A life of the same pid ends by exec.
-        if let Some(index) = self.processes.iter().position(|(_, process)| process.pid() == pid) {
+        if let Some(index) = self
+            .processes
+            .iter()
+            .position(|(_, process)| process.pid() == pid)
+        {
             let (before, _) = self.processes.swap_remove(index);
             self.ingest.end_process(before, monotonic_ns(), None);
             row.parent_process_id = Some(before);

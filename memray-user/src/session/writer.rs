@@ -91,6 +91,7 @@ fn leave_rows_out(batch: &mut Batch, without_row: &mut u64) {
         kind: "degraded".to_owned(),
         events: *without_row,
         bytes: 0,
-        description: "rows of single allocations that found no room on the disk; the totals count them".to_owned(),
+        description: "rows of single allocations that found no room on the disk; the totals count them"
+            .to_owned(),
     });
 }

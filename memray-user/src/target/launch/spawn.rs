@@ -118,7 +118,11 @@ impl<'signals> ExecPlan<'signals> {
 
 /// The array that execve(2) takes, which ends with a null.
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([ptr::null()])
+        .collect()
 }
 
 fn c_string(text: &OsStr) -> Result<CString, LaunchError> {

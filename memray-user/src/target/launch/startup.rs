@@ -57,7 +57,9 @@ pub(super) fn environment() -> io::Result<Vec<CString>> {
 /// Each entry ends with a zero byte.
 fn entries(block: &[u8]) -> Vec<CString> {
     let whole = block.split_inclusive(|&byte| byte == 0);
-    whole.filter_map(|entry| CString::from_vec_with_nul(entry.to_vec()).ok()).collect()
+    whole
+        .filter_map(|entry| CString::from_vec_with_nul(entry.to_vec()).ok())
+        .collect()
 }
 
 /// Closes the standard descriptors that were closed when we started. Async-signal-safe.
@@ -82,6 +84,9 @@ mod tests {
         };
         check(b"", &[]);
         check(b"A=1\0", &[b"A=1"]);
-        check(b"A=1\0\0no equals sign\0\xff=\xff\0", &[b"A=1", b"", b"no equals sign", b"\xff=\xff"]);
+        check(
+            b"A=1\0\0no equals sign\0\xff=\xff\0",
+            &[b"A=1", b"", b"no equals sign", b"\xff=\xff"],
+        );
     }
 }
