@@ -1,9 +1,16 @@
-//! Tests that need root and real uprobes.
+//! Tests that need root and real uprobes: what is recorded of programs whose every allocation is known, and how
+//! `memray run` behaves.
+//!
+//! The programs allocate sizes that nothing else uses. Rows are compared as text, with the whole stack, and in order.
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests fail by panicking, as the tests do"
 )]
 
+mod allocators;
+mod code_objects;
+mod mappings;
+mod peaks;
 mod run_chains;
 mod run_ending;
 mod run_killed;
@@ -12,3 +19,7 @@ mod run_refusals;
 mod run_signals;
 mod run_surroundings;
 mod run_talk;
+mod short_lived;
+mod stacks;
+mod start_up;
+mod threads;

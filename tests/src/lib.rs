@@ -1,13 +1,21 @@
 //! The harness of the end-to-end tests.
 
 pub mod behavior;
+pub mod capture;
+pub mod compiled;
 pub mod memray;
 pub mod python;
+pub mod recording;
+pub mod script;
 
 use std::path::PathBuf;
 
+pub use capture::Capture;
+pub use compiled::Compiled;
 pub use memray::{memray, transcript};
 pub use python::{Python, workspace};
+pub use recording::Recording;
+pub use script::Script;
 
 /// A program of the tests, by its file name.
 pub fn program(name: &str) -> PathBuf {

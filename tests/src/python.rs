@@ -2,10 +2,18 @@
 
 use std::{
     env,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
+
+/// Checks of [`Python::each`] that run at one time.
+const AT_A_TIME: usize = 4;
 
 /// One CPython of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,20 +45,70 @@ impl Python {
         })
     }
 
+    /// Runs a check on every interpreter, some at a time: a recording waits for the kernel more than it computes.
+    ///
+    /// # Panics
+    /// If the check panics on any of them; the others are checked all the same.
+    pub fn each(check: impl Fn(&Self) + Sync) {
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(python) = Self::all().get(next.fetch_add(1, Ordering::Relaxed)) {
+                // The panic has been printed, with the interpreter's name, where it happened.
+                if catch_unwind(AssertUnwindSafe(|| check(python))).is_err() {
+                    failed
+                        .lock()
+                        .expect("nothing panics under the lock")
+                        .push(python.name());
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(work);
+            }
+        });
+        let mut failed = failed.into_inner().expect("nothing panics under the lock");
+        failed.sort();
+        assert!(failed.is_empty(), "failed on:\n{}", failed.join("\n"));
+    }
+
     /// A command that runs this interpreter, unimpressed by the environment of the tests.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        Self::clean_environment(&mut command);
+        command
+    }
+
+    /// Takes away what changes how an interpreter behaves.
+    pub(crate) fn clean_environment(command: &mut Command) {
         for variable in [
             "PYTHONHOME",
             "PYTHONPATH",
             "PYTHONMALLOC",
             "PYTHONSTARTUP",
             "PYTHONWARNINGS",
+            "PYTHONUTF8",
         ] {
             command.env_remove(variable);
         }
         command.env("PYTHONDONTWRITEBYTECODE", "1");
-        command
+    }
+
+    /// What a failed assertion says.
+    pub fn name(&self) -> String {
+        let (major, minor) = self.version;
+        format!("CPython {major}.{minor} ({})", self.program.display())
+    }
+
+    /// Names of code objects say where they are defined.
+    pub fn has_qualified_names(&self) -> bool {
+        self.version >= (3, 11)
+    }
+
+    /// A comprehension runs in the frame of its function.
+    pub fn inlines_comprehensions(&self) -> bool {
+        self.version >= (3, 12)
     }
 
     /// The newest 3.`minor` of pyenv.

@@ -52,6 +52,13 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<()> {
     )?;
     step("tests without privilege");
     execute(nextest(workspace, &binary).arg("--workspace"))?;
+    step("tests of the scripts in HTML reports");
+    execute(
+        workspace
+            .command("node")
+            .arg("--test")
+            .current_dir(workspace.root().join("memray-user/web")),
+    )?;
     if unprivileged {
         note("tests that need root: left out, as asked");
         return Ok(());

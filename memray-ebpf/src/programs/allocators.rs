@@ -204,7 +204,7 @@ impl Call {
         let role = Cookie::raw_role(cookie);
         let first = register(registers, Cookie::raw_operand(cookie, 0));
         let second = register(registers, Cookie::raw_operand(cookie, 1));
-        // A product that overflows is a call that fails.
+        // A product that overflows is a call that fails; that of calloc needs no more.
         if role == Role::AllocateArray as u8 {
             return Self {
                 size_bytes: first.wrapping_mul(second),
@@ -214,7 +214,7 @@ impl Call {
         if role == Role::ReallocateArray as u8 {
             let third = register(registers, Cookie::raw_operand(cookie, 2));
             return Self {
-                size_bytes: second.wrapping_mul(third),
+                size_bytes: array_bytes(second, third),
                 argument: first,
             };
         }
@@ -229,6 +229,16 @@ impl Call {
             argument: first,
         }
     }
+}
+
+/// The largest number where the product overflows or is at least 2^63, which no allocator grants: a wrapped
+/// product of 0 would look like a call that frees. By the length of the factors, because BPF has no wide product.
+#[inline(always)]
+fn array_bytes(count: u64, item_bytes: u64) -> u64 {
+    if count.leading_zeros() + item_bytes.leading_zeros() < u64::BITS {
+        return u64::MAX;
+    }
+    count.wrapping_mul(item_bytes)
 }
 
 /// The old block ends when the function is entered, unless the call fails.

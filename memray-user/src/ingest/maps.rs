@@ -89,7 +89,7 @@ mod tests {
             (READ_WRITE, PRIVATE | ANONYMOUS, true),
             (READ_WRITE, libc::MAP_SHARED | ANONYMOUS, true),
             (libc::PROT_READ, PRIVATE | ANONYMOUS, true),
-            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_STACK, true),
+            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_STACK, false),
             (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_FIXED, true),
             (libc::PROT_NONE, PRIVATE | ANONYMOUS, false),
             (libc::PROT_NONE, PRIVATE | ANONYMOUS | libc::MAP_NORESERVE, false),

@@ -337,12 +337,13 @@ fn index_of(process_id: ProcessId) -> Option<usize> {
     Some(process_id.checked_sub(1)? as usize)
 }
 
+/// As the kernel counts records: one that takes an event back is one more of its kind.
 fn event_kind(record: &Record<'_>) -> Option<EventKind> {
     match record {
         Record::Allocation(..) => Some(EventKind::Allocation),
-        Record::Free(..) => Some(EventKind::Free),
+        Record::Free(..) | Record::FreeUndone(_) => Some(EventKind::Free),
         Record::Map(..) => Some(EventKind::Map),
-        Record::Unmap(..) => Some(EventKind::Unmap),
+        Record::Unmap(..) | Record::UnmapUndone(_) => Some(EventKind::Unmap),
         _ => None,
     }
 }

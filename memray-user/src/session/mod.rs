@@ -90,14 +90,11 @@ pub fn record(
             let executable = settings.launch.program.clone();
             return Err(SessionError::NotPython { executable });
         };
-        let collector = match &collector {
-            Some(collector) => collector,
-            None => {
-                let started = start_collector(settings, &mut recorder, clock)?;
-                begun();
-                collector.insert(started)
-            }
-        };
+        if collector.is_none() {
+            collector = Some(start_collector(settings, &mut recorder, clock)?);
+            begun();
+        }
+        let collector = collector.as_ref().expect("was made just now or before");
         let decision = attach(settings, &mut recorder, collector, prepared)?;
         has_python = decision == Decision::Release;
         Ok(decision)

@@ -39,6 +39,11 @@ pub(super) const FOR_TESTS: &[Package] = &[
         reason: "reads captures independently of our own reader",
     },
     Package {
+        program: "node",
+        name: "nodejs",
+        reason: "tests the scripts of the HTML reports",
+    },
+    Package {
         program: "xz",
         name: "xz-utils",
         reason: "unpacks Debian packages",

@@ -48,7 +48,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["printer"]),
     ("inferno", &["report"]),
     ("libc", &["target", "bpf", "ingest", "store::writer", "cli"]),
-    ("nix", &["target", "bpf", "session", "store", "cli"]),
+    ("nix", &["target", "bpf", "session", "store::writer", "cli"]),
     ("object", &["target", "cpython"]),
     ("rusqlite", &["store"]),
     ("signal_hook", &["session", "cli"]),
@@ -158,7 +158,7 @@ mod tests {
         check(
             "ingest/decode.rs",
             "use nix::sys;\n",
-            &["`nix` is for target, bpf, session, store, cli alone"],
+            &["`nix` is for target, bpf, session, store::writer, cli alone"],
         );
         check("session/mod.rs", "use nix::sys;\n", &[]);
         check("report/tests.rs", "use crate::store;\n", &[]);

@@ -20,9 +20,9 @@ static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 /// Bit `descriptor`.
 static CLOSED_DESCRIPTORS: AtomicU8 = AtomicU8::new(0);
 
-#[used]
-// SAFETY: the loader calls the functions in this section with arguments that this one does not look at; it uses atomics
+// The loader calls the functions in this section with arguments that this one does not look at; it uses atomics
 // and async-signal-safe functions of libc, which is initialised by then.
+#[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = look;
 
@@ -79,7 +79,7 @@ mod tests {
     fn environments() {
         let check = |block: &[u8], expect: &[&[u8]]| {
             let entries = entries(block);
-            let found: Vec<_> = entries.iter().map(|entry| entry.as_bytes()).collect();
+            let found: Vec<_> = entries.iter().map(CString::as_bytes).collect();
             assert_eq!(found, expect, "{block:?}");
         };
         check(b"", &[]);

@@ -1,0 +1,60 @@
+//! C programs and libraries of the tests, compiled when a test needs them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use crate::program;
+
+/// What the C compiler made of a file in `tests/programs`; removed when dropped.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Keeps the directory.
+    _directory: TempDir,
+    path: PathBuf,
+}
+
+impl Compiled {
+    /// A library for `ctypes`.
+    pub fn library(source: &str) -> Self {
+        Self::new(source, &["-shared", "-fPIC"])
+    }
+
+    pub fn program(source: &str) -> Self {
+        Self::new(source, &[])
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `-O0` and `-fno-builtin` keep every call: an optimizer may leave out a `malloc` whose block nobody uses.
+    fn new(source: &str, options: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let path = directory.path().join("compiled");
+        let output = Command::new("cc")
+            .args([
+                "-O0",
+                "-g",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-fno-builtin",
+                "-pthread",
+            ])
+            .args(options)
+            .arg("-o")
+            .args([&path, &program(source)])
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run `cc`: {error}; `apt-get install gcc libc6-dev`"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "`{source}` does not compile: {errors}");
+        Self {
+            _directory: directory,
+            path,
+        }
+    }
+}
