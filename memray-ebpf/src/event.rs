@@ -39,10 +39,13 @@ pub enum RecordKind {
     ThreadSeen = 12,
     /// A thread ends: [`ThreadRecord`] with the name that it has then.
     ThreadExit = 13,
+    /// The process becomes another program, in this thread: [`ThreadRecord`]. What comes later is not of the program
+    /// that was recorded, until user space has made the new one a target.
+    ProcessExec = 14,
 }
 
 impl RecordKind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Allocation,
         Self::Free,
         Self::FreeUndone,
@@ -56,6 +59,7 @@ impl RecordKind {
         Self::CodeFreed,
         Self::ThreadSeen,
         Self::ThreadExit,
+        Self::ProcessExec,
     ];
 
     pub fn from_raw(raw: u8) -> Option<Self> {

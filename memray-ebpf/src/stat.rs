@@ -31,6 +31,7 @@ pub enum StatId {
     ThreadRingFull,
     ThrottleWaits,
     ThrottleWaitNs,
+    NotFollowed,
 }
 
 /// What a counter means for the figures.
@@ -45,7 +46,7 @@ pub enum StatKind {
 }
 
 impl StatId {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AllocationSeen,
         Self::AllocationRingFull,
         Self::FreeSeen,
@@ -69,6 +70,7 @@ impl StatId {
         Self::ThreadRingFull,
         Self::ThrottleWaits,
         Self::ThrottleWaitNs,
+        Self::NotFollowed,
     ];
 
     pub const COUNT: usize = Self::ALL.len();
@@ -99,6 +101,7 @@ impl StatId {
             Self::ThreadRingFull => "thread_ring_full",
             Self::ThrottleWaits => "throttle_waits",
             Self::ThrottleWaitNs => "throttle_wait_ns",
+            Self::NotFollowed => "not_followed",
         }
     }
 
@@ -132,6 +135,9 @@ impl StatId {
             Self::ThreadRingFull => "threads whose names found the ring full",
             Self::ThrottleWaits => "times that the target was held back so that nothing was lost",
             Self::ThrottleWaitNs => "nanoseconds that the target was held back in all",
+            Self::NotFollowed => {
+                "allocations of a program that the process became by exec, which is not followed"
+            }
         }
     }
 
@@ -143,7 +149,8 @@ impl StatId {
             | Self::UnmapRingFull
             | Self::ReturnWithoutEntry
             | Self::PendingOverflow
-            | Self::ThreadTableFull => StatKind::Lost,
+            | Self::ThreadTableFull
+            | Self::NotFollowed => StatKind::Lost,
             Self::StackRingFull
             | Self::StackFault
             | Self::StackTruncated

@@ -75,13 +75,14 @@ impl CommandError {
         })
     }
 
-    /// Several lines with a newline after each. A cause that its parent has already told is left out.
+    /// Several lines with a newline after each. A cause that its parent has already told, or that only says the same
+    /// again with a number before it, is left out.
     pub fn render(&self) -> String {
         let mut text = format!("error: {}\n", self.error);
         let mut last = self.error.to_string();
         for cause in self.error.chain().skip(1) {
             let cause = cause.to_string();
-            if !last.ends_with(&cause) {
+            if !last.ends_with(&cause) && !cause.ends_with(&last) {
                 writeln!(text, "  caused by: {cause}").expect("a string takes all");
             }
             last = cause;
@@ -129,6 +130,13 @@ mod tests {
         assert_eq!(
             CommandError::new(Blame::User, error).render(),
             "error: failed to open: no such file\n"
+        );
+        let error = anyhow::Error::msg("code 13: full")
+            .context("full")
+            .context("cannot write");
+        assert_eq!(
+            CommandError::new(Blame::User, error).render(),
+            "error: cannot write\n  caused by: full\n"
         );
     }
 

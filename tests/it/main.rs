@@ -4,6 +4,7 @@
     reason = "helpers of tests fail by panicking, as the tests do"
 )]
 
+mod bad_captures;
 mod cli;
 mod fetch_pythons;
 mod interpreters;

@@ -90,8 +90,28 @@ fn programs_that_become_python() {
         ["dash", "python3.12 3.12.1"]
     );
     assert_eq!(blocks(folder, 1_234_577, "x.py"), 1);
-    let code = format!("import os; os.execv({python:?}, ['python3', 'x.py'])");
-    assert_eq!(check(folder, &[python, "-c", &code], 7).len(), 1);
+}
+
+/// Once Python runs it is no longer watched: another program after it is not recorded, nothing of it is taken for
+/// Python's own, and memray says so.
+#[test]
+fn python_that_becomes_another_program() {
+    let folder = folder_with(&[("x.py", SCRIPT)]);
+    let folder = folder.path();
+    let python = usual_python().program.to_str().unwrap();
+    for next in [python, "/usr/bin/python3"] {
+        let code =
+            format!("import os; block = bytearray(7_654_321); os.execv({next:?}, ['python3', 'x.py'])");
+        assert_eq!(check(folder, &[python, "-c", &code], 7), ["python3.12 3.12.1"]);
+        let found = [7_654_321, 1_234_577].map(|size| blocks(folder, size, ""));
+        assert_eq!(found, [1, 0]);
+        let capture = Connection::open(folder.join("c.db")).unwrap();
+        let sql = "SELECT exit_status IS NULL, peak_bytes BETWEEN 7654321 AND 7700000,
+            (SELECT events > 100 FROM losses WHERE reason = 'not_followed')
+            FROM processes JOIN state USING (process_id)";
+        let row = capture.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        assert_eq!(row.unwrap(), (true, true, true));
+    }
 }
 
 /// A shim is what pyenv puts in PATH: a script that asks what to run, and becomes it.

@@ -144,12 +144,12 @@ pub(super) fn free_entry(context: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn send_allocation(thread: *mut Thread, ids: Ids, allocator: u8, address: u64, size_bytes: u64) {
-    count(StatId::AllocationSeen);
-    throttle();
     let Some(target) = TARGETS.get_ptr_mut(ids.pid) else {
-        count(StatId::AllocationRingFull);
+        count(StatId::NotFollowed);
         return;
     };
+    count(StatId::AllocationSeen);
+    throttle();
     let stack = python_stack::<FaultingMemory>(thread, target, ids);
     let Some(mut entry) = reserve::<AllocationRecord>(StatId::AllocationRingFull) else {
         return;

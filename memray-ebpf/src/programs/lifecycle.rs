@@ -1,11 +1,11 @@
-//! The end of threads.
+//! The end of threads, and of programs that become others.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use memray_ebpf::{event::RecordKind, stat::StatId};
 
 use super::{
     log::log,
-    maps::{THREADS, count_n},
+    maps::{TARGETS, THREADS, count_n},
     stacks::send_thread,
     task::ids,
 };
@@ -23,5 +23,18 @@ pub(super) fn thread_exit(context: RawTracePointContext) -> i32 {
     count_n(StatId::AbandonedCall, under_way);
     send_thread(RecordKind::ThreadExit, ids, 0, 0);
     let _ = THREADS.remove(ids.tid);
+    0
+}
+
+/// `sched_process_exec`, in the context of the only thread that is left, when the old program is gone and no
+/// instruction of the new one has run. Its offsets would be those of another interpreter.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(super) fn process_exec(_context: RawTracePointContext) -> i32 {
+    let ids = ids();
+    if TARGETS.get_ptr(ids.pid).is_none() {
+        return 0;
+    }
+    send_thread(RecordKind::ProcessExec, ids, 0, 0);
+    let _ = TARGETS.remove(ids.pid);
     0
 }

@@ -8,7 +8,11 @@ pub enum BpfError {
     #[error("this memray was built without its BPF programs")]
     NoObject,
     #[error("not allowed to load BPF programs: missing {missing}")]
-    Privilege { missing: String },
+    Privilege {
+        missing: String,
+        /// All that it takes, the missing ones among them.
+        needed: String,
+    },
     #[error("failed to read the kernel's type information at `/sys/kernel/btf/vmlinux`")]
     KernelTypes(#[source] io::Error),
     #[error("the kernel's type information has no `{member}` in `{structure}`")]
@@ -62,9 +66,9 @@ impl BpfError {
             Self::NoObject => {
                 Some("build it with `cargo xtask setup` and `cargo build --release`".to_owned())
             }
-            Self::Privilege { missing } => Some(format!(
+            Self::Privilege { needed, .. } => Some(format!(
                 "run it with `sudo`, or grant the capabilities to the binary: `sudo setcap {}+ep $(command -v memray)`",
-                missing.to_lowercase().replace(' ', "")
+                needed.to_lowercase().replace(' ', "")
             )),
             Self::KernelTypes(_) | Self::KernelTypeMissing { .. } => {
                 Some("memray needs a kernel built with CONFIG_DEBUG_INFO_BTF, 6.1 or later".to_owned())

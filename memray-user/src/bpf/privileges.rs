@@ -27,12 +27,16 @@ pub(super) fn require() -> Result<(), BpfError> {
     let Ok(effective) = caps::read(None, CapSet::Effective) else {
         return Ok(());
     };
-    let missing = missing(|capability| effective.contains(&capability), has_tracefs());
-    if missing.is_empty() {
+    let has_tracefs = has_tracefs();
+    let held = |capability: Capability| effective.contains(&capability);
+    let missing_now = missing(held, has_tracefs);
+    if missing_now.is_empty() {
         return Ok(());
     }
     Err(BpfError::Privilege {
-        missing: missing.join(", "),
+        missing: missing_now.join(", "),
+        // setcap(8) replaces what a file has.
+        needed: missing(|_capability| false, has_tracefs).join(", "),
     })
 }
 

@@ -7,7 +7,14 @@ pub(super) const CODE_DEALLOC: &str = "code_dealloc";
 /// Programs that do nothing.
 pub(super) const FLOOR_ENTRY: &str = "floor_entry";
 pub(super) const FLOOR_RETURN: &str = "floor_return";
-pub(super) const THREAD_EXIT: &str = "thread_exit";
+const THREAD_EXIT: &str = "thread_exit";
+const PROCESS_EXEC: &str = "process_exec";
+
+/// Program and name of a raw tracepoint.
+pub(super) const RAW_TRACEPOINTS: [(&str, &str); 2] = [
+    (THREAD_EXIT, "sched_process_exit"),
+    (PROCESS_EXEC, "sched_process_exec"),
+];
 
 /// Program, category and name of a tracepoint.
 pub(super) const TRACEPOINTS: [(&str, &str, &str); 4] = [

@@ -28,7 +28,7 @@ use super::{
     privileges,
     programs::{
         ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS,
-        RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREAD_EXIT, THREADS, TRACEPOINTS,
+        RAW_TRACEPOINTS, RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREADS, TRACEPOINTS,
     },
     system::{attach_tracepoint, remove_key},
     tracepoints::Tracepoints,
@@ -145,7 +145,7 @@ impl Recorder {
             lives: 0,
         };
         recorder.attach_tracepoints()?;
-        recorder.attach_thread_exit()?;
+        recorder.attach_raw_tracepoints()?;
         if recorder.multi.is_none() {
             for name in [ALLOCATOR_ENTRY, ALLOCATOR_RETURN, FREE_ENTRY, CODE_DEALLOC] {
                 let program: &mut UProbe = program(&mut recorder.ebpf, name)?;
@@ -322,18 +322,19 @@ impl Recorder {
         Ok(())
     }
 
-    fn attach_thread_exit(&mut self) -> Result<(), BpfError> {
-        const TARGET: &str = "sched_process_exit";
-        let program: &mut RawTracePoint = program(&mut self.ebpf, THREAD_EXIT)?;
-        program.load().map_err(|source| BpfError::Load {
-            program: THREAD_EXIT,
-            source: Box::new(source),
-        })?;
-        program.attach(TARGET).map_err(|error| BpfError::Attach {
-            program: THREAD_EXIT,
-            target: TARGET.to_owned(),
-            source: error.into(),
-        })?;
+    fn attach_raw_tracepoints(&mut self) -> Result<(), BpfError> {
+        for (name, tracepoint) in RAW_TRACEPOINTS {
+            let program: &mut RawTracePoint = program(&mut self.ebpf, name)?;
+            program.load().map_err(|source| BpfError::Load {
+                program: name,
+                source: Box::new(source),
+            })?;
+            program.attach(tracepoint).map_err(|error| BpfError::Attach {
+                program: name,
+                target: tracepoint.to_owned(),
+                source: error.into(),
+            })?;
+        }
         Ok(())
     }
 }

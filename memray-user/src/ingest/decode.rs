@@ -31,6 +31,7 @@ pub enum Record<'ring> {
     CodeFreed(&'ring CodeFreedRecord),
     ThreadSeen(&'ring ThreadRecord),
     ThreadExit(&'ring ThreadRecord),
+    ProcessExec(&'ring ThreadRecord),
 }
 
 impl<'ring> Record<'ring> {
@@ -45,7 +46,7 @@ impl<'ring> Record<'ring> {
             Self::Code(record) => &record.header,
             Self::LineTable(part) => part.header,
             Self::CodeFreed(record) => &record.header,
-            Self::ThreadSeen(record) | Self::ThreadExit(record) => &record.header,
+            Self::ThreadSeen(record) | Self::ThreadExit(record) | Self::ProcessExec(record) => &record.header,
         }
     }
 }
@@ -135,6 +136,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         RecordKind::CodeFreed => Record::CodeFreed(view(bytes)?),
         RecordKind::ThreadSeen => Record::ThreadSeen(view(bytes)?),
         RecordKind::ThreadExit => Record::ThreadExit(view(bytes)?),
+        RecordKind::ProcessExec => Record::ProcessExec(view(bytes)?),
     })
 }
 

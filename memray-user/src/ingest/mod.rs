@@ -137,6 +137,11 @@ impl Ingest {
             }
             return;
         };
+        if matches!(record, Record::ProcessExec(_)) {
+            let process_id = self.processes[index].row.process_id;
+            self.end_process(process_id, header.time_ns, None);
+            return;
+        }
         let ts = header
             .time_ns
             .saturating_sub(self.options.clock_base_ns)
@@ -387,5 +392,7 @@ fn dispatch(index: usize, process: &mut Process, record: &Record<'_>, ts: u64, s
             let name = process.reader.thread_name(record);
             process.threads.exit(record, name, &mut shared.threads);
         }
+        // Ends the process, not an affair of what is in it.
+        Record::ProcessExec(_) => {}
     }
 }

@@ -21,7 +21,7 @@ pub enum SessionError {
     Process(#[from] ProcessError),
     #[error(transparent)]
     Detect(#[from] DetectError),
-    #[error("failed to read `{}`", path.display())]
+    #[error("cannot trace `{}`", path.display())]
     Object {
         path: std::path::PathBuf,
         source: ElfError,
@@ -58,6 +58,10 @@ impl SessionError {
             Self::NoAllocator { .. } => {
                 Some("the program is linked statically and has no symbols; use one that is not stripped".to_owned())
             }
+            Self::Object {
+                source: ElfError::ThirtyTwoBit | ElfError::OtherMachine { .. } | ElfError::BigEndian,
+                ..
+            } => Some("use a build of it for x86-64".to_owned()),
             Self::Process(_) | Self::Object { .. } => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What must be known of a process before its probes go in.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use memray_ebpf::config::TargetConfig;
 
@@ -32,9 +32,14 @@ pub(super) struct Prepared {
 /// that stands for an interpreter, as pyenv has them, becomes one in the end.
 pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>, SessionError> {
     let process = Process::open(pid)?;
+    let executable = process.executable()?;
+    // Asked first: nothing in a process of another architecture lies where it is looked for below.
+    ElfFile::open(&PathBuf::from(format!("/proc/{pid}/exe"))).map_err(|source| SessionError::Object {
+        path: executable.clone(),
+        source,
+    })?;
     let objects = process.objects()?;
     let interpreter = detect(&process, &objects)?;
-    let executable = process.executable()?;
     if must_be_python && interpreter.is_none() {
         return Ok(None);
     }

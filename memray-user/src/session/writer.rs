@@ -1,13 +1,12 @@
 //! The thread that writes: batches in, transactions out.
 
 use std::{
-    mem,
     sync::mpsc::{SyncSender, sync_channel},
     thread::{self, JoinHandle},
 };
 
 use crate::{
-    model::Batch,
+    model::{Batch, LossRow},
     store::{CaptureWriter, StoreError},
 };
 
@@ -27,8 +26,9 @@ impl WriterThread {
         let (batches, received) = sync_channel::<Batch>(WAITING_BATCHES);
         let thread = thread::spawn(move || {
             let mut problem = None;
+            let mut without_row = 0;
             for batch in received {
-                if let Err(error) = write(&mut writer, batch, problem.is_some()) {
+                if let Err(error) = write(&mut writer, batch, &mut without_row) {
                     problem.get_or_insert(error);
                 }
             }
@@ -62,23 +62,36 @@ impl WriterThread {
     }
 }
 
-/// Without room for single allocations, totals, names and counters still fit: every report lives on them.
-fn write(writer: &mut CaptureWriter, mut batch: Batch, totals_only: bool) -> Result<(), StoreError> {
-    let rows_left_out = |batch: &mut Batch| {
-        batch.freed.clear();
-        batch.live_added.clear();
-        batch.timeline.clear();
-        batch.site_timeline.clear();
-    };
-    if totals_only {
-        rows_left_out(&mut batch);
+/// Without room for single allocations, totals, names and counters still fit: every report lives on them. How many
+/// allocations are without a row is kept in `without_row` and in the capture.
+fn write(writer: &mut CaptureWriter, mut batch: Batch, without_row: &mut u64) -> Result<(), StoreError> {
+    if *without_row > 0 {
+        leave_rows_out(&mut batch, without_row);
         return writer.write(&batch);
     }
     let result = writer.write(&batch);
     if matches!(result, Err(StoreError::Full { .. })) {
-        let mut batch = mem::take(&mut batch);
-        rows_left_out(&mut batch);
+        leave_rows_out(&mut batch, without_row);
         let _also_full = writer.write(&batch);
     }
     result
+}
+
+fn leave_rows_out(batch: &mut Batch, without_row: &mut u64) {
+    let rows = batch.freed.len() + batch.live_added.len();
+    // One at least, so that what was left out shows even if it is only of the timelines.
+    *without_row += u64::try_from(rows).unwrap_or(u64::MAX).max(1);
+    batch.freed.clear();
+    batch.live_added.clear();
+    batch.timeline.clear();
+    batch.site_timeline.clear();
+    batch.losses.push(LossRow {
+        process_id: None,
+        reason: "disk_full".to_owned(),
+        kind: "degraded".to_owned(),
+        events: *without_row,
+        bytes: 0,
+        description: "rows of single allocations that found no room on the disk; the totals count them"
+            .to_owned(),
+    });
 }

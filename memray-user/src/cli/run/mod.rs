@@ -115,6 +115,11 @@ fn check_output(output: &Path, force: bool) -> Result<(), CommandError> {
         let error = CommandError::user(format!("output file `{name}` is a directory"));
         return Err(error.hint("name a file with `--output`"));
     }
+    // A terminal, a pipe, `/dev/null`: a database cannot be written there, with `--force` or without.
+    if fs::metadata(output).is_ok_and(|metadata| !metadata.is_file()) {
+        let error = CommandError::user(format!("output file `{name}` is not a regular file"));
+        return Err(error.hint("a capture is a database: name a file for it with `--output`"));
+    }
     if !force && fs::symlink_metadata(output).is_ok() {
         let error = CommandError::user(format!("output file `{name}` exists already"));
         return Err(error.hint("overwrite it with `--force`, or name another file with `--output`"));
@@ -206,6 +211,8 @@ mod tests {
         };
         check(&exists, false, "exists already");
         check(&exists, true, "");
+        check(Path::new("/dev/null"), true, "not a regular file");
+        check(Path::new("/dev/null"), false, "not a regular file");
         check(&folder.path().join("b.db"), false, "");
         check(
             &folder.path().join("none/b.db"),

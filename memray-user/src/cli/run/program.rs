@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     error::{Blame, CommandError},
-    target::launch::find_program,
+    target::launch::{LaunchError, find_program},
 };
 
 /// What the words after the options mean.
@@ -56,10 +56,12 @@ impl Program {
         let path = env::var_os("PATH");
         let first = words.first().cloned().unwrap_or_default();
         if kind == Kind::Command {
-            let executable = find_executable(&first, path).ok_or_else(|| {
-                CommandError::user(format!("there is no command `{}`", first.display()))
-                    .hint("give its path, or a name that is in PATH")
-            })?;
+            let executable = find_executable(
+                &first,
+                path,
+                "command",
+                "give its path, or a name that is in PATH",
+            )?;
             let name = executable.file_name().unwrap_or_default().to_owned();
             return Ok(Self {
                 kind,
@@ -69,10 +71,8 @@ impl Program {
                 folder: PathBuf::new(),
             });
         }
-        let executable = find_executable(python, path).ok_or_else(|| {
-            CommandError::user(format!("there is no interpreter `{}`", python.display()))
-                .hint("name one with `--python`: a path, or a name that is in PATH")
-        })?;
+        let hint = "name one with `--python`: a path, or a name that is in PATH";
+        let executable = find_executable(python, path, "interpreter", hint)?;
         let mut arguments = vec![python.to_owned()];
         let (name, folder) = match kind {
             Kind::Module => {
@@ -113,9 +113,30 @@ impl Program {
     }
 }
 
-/// As a shell finds it, but a file that cannot be started is told as one that is not there.
-fn find_executable(name: &OsStr, path: Option<OsString>) -> Option<PathBuf> {
-    find_program(name, path).ok().filter(|path| is_executable(path))
+/// As a shell finds it; a file that cannot be started is told apart from one that is not there.
+fn find_executable(
+    name: &OsStr,
+    path: Option<OsString>,
+    what: &str,
+    hint: &str,
+) -> Result<PathBuf, CommandError> {
+    let found = match find_program(name, path) {
+        Ok(found) => Some(found).filter(|found| found.exists()),
+        Err(LaunchError::Execute { program, .. }) => Some(program),
+        Err(_not_found) => None,
+    };
+    match found {
+        Some(found) if is_executable(&found) => Ok(found),
+        Some(found) => {
+            let error = CommandError::user(format!("`{}` is not executable", found.display()));
+            Err(error.hint(if found.is_dir() {
+                "it is a directory: name a program"
+            } else {
+                "run a script with `memray run SCRIPT`, or make it executable with `chmod +x`"
+            }))
+        }
+        None => Err(CommandError::user(format!("there is no {what} `{}`", name.display())).hint(hint)),
+    }
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -178,7 +199,7 @@ mod tests {
     fn executables() {
         let check = |name: &str, path: &str, expect: Option<&str>| {
             assert_eq!(
-                find_executable(name.as_ref(), Some(path.into())),
+                find_executable(name.as_ref(), Some(path.into()), "command", "").ok(),
                 expect.map(PathBuf::from),
                 "{name}"
             );

@@ -165,6 +165,7 @@ mod tests {
         check(
             SessionError::Bpf(BpfError::Privilege {
                 missing: "CAP_BPF".to_owned(),
+                needed: "CAP_BPF".to_owned(),
             }),
             Blame::User,
         );

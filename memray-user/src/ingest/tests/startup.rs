@@ -139,6 +139,8 @@ fn only_the_first_process_with_python_has_a_start_up() {
     for (pid, python_version, parent_process_id, counts) in [
         (200, python.clone(), None, false),
         (201, none, None, true),
+        // What became Python by exec is the program that was asked for, not one that it started.
+        (201, python.clone(), Some(3), false),
         (202, python, Some(1), true),
     ] {
         let row = ProcessRow {

@@ -14,7 +14,7 @@ use std::{
 
 use nix::{fcntl::OFlag, sys::ptrace::Options, unistd::pipe2};
 
-use super::{Launch, LaunchError, inherited::InheritedSignals, ptrace, startup::close_as_inherited};
+use super::{Launch, LaunchError, inherited::InheritedSignals, ptrace, startup};
 
 /// A process that is traced and about to call execve(2).
 pub(super) struct Spawned {
@@ -83,6 +83,8 @@ struct ExecPlan<'signals> {
     /// Owns what `argument_pointers` points at.
     _arguments: Vec<CString>,
     argument_pointers: Vec<*const libc::c_char>,
+    _environment: Vec<CString>,
+    environment_pointers: Vec<*const libc::c_char>,
     signals: &'signals InheritedSignals,
     go_read: RawFd,
     go_write: RawFd,
@@ -99,11 +101,13 @@ impl<'signals> ExecPlan<'signals> {
     ) -> Result<Self, LaunchError> {
         let arguments = launch.arguments.iter().map(|argument| c_string(argument));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        let pointers = arguments.iter().map(|argument| argument.as_ptr());
+        let environment = startup::environment().map_err(|source| LaunchError::Fork { source })?;
         Ok(Self {
             program: c_string(launch.program.as_os_str())?,
-            argument_pointers: pointers.chain([ptr::null()]).collect(),
+            argument_pointers: pointers(&arguments),
             _arguments: arguments,
+            environment_pointers: pointers(&environment),
+            _environment: environment,
             signals,
             go_read: go_read.as_raw_fd(),
             go_write: go_write.as_raw_fd(),
@@ -112,16 +116,19 @@ impl<'signals> ExecPlan<'signals> {
     }
 }
 
+/// The array that execve(2) takes, which ends with a null.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
 fn c_string(text: &OsStr) -> Result<CString, LaunchError> {
     CString::new(text.as_bytes()).map_err(|_zero| LaunchError::ZeroByte {
         text: OsString::from(text),
     })
-}
-
-#[expect(unsafe_code, reason = "declares a variable of libc")]
-unsafe extern "C" {
-    /// The environment as it is, with entries that Rust's view would drop.
-    static environ: *const *const libc::c_char;
 }
 
 /// Forks with all signals blocked, so that no handler of ours runs in the child.
@@ -155,15 +162,13 @@ fn run_child(plan: &ExecPlan<'_>) -> ! {
     let read = unsafe { libc::read(plan.go_read, (&raw mut byte).cast(), 1) };
     if read == 1 {
         plan.signals.restore();
-        close_as_inherited();
-        // SAFETY: a static that nothing changes between fork and exec.
-        let environment = unsafe { environ };
+        startup::close_as_inherited();
         // SAFETY: strings and arrays end in zero and live in `plan`.
         unsafe {
             libc::execve(
                 plan.program.as_ptr(),
                 plan.argument_pointers.as_ptr(),
-                environment,
+                plan.environment_pointers.as_ptr(),
             )
         };
         // Reads errno and nothing else.
