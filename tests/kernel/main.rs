@@ -9,6 +9,7 @@
 
 mod allocators;
 mod mappings;
+mod parity;
 mod run_ending;
 mod run_signals;
 mod run_surroundings;
