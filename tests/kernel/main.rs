@@ -10,6 +10,7 @@
 mod allocators;
 mod code_objects;
 mod mappings;
+mod parity;
 mod peaks;
 mod run_chains;
 mod run_ending;

@@ -143,7 +143,11 @@ impl Python {
         Self::at(&program, &hint)
     }
 
-    fn at(program: &Path, hint: &str) -> Self {
+    /// The interpreter at a path.
+    ///
+    /// # Panics
+    /// If it does not start; then the hint says what provides it.
+    pub fn at(program: &Path, hint: &str) -> Self {
         let output = Command::new(program)
             .args(["-I", "-S", "-c", "import sys; print(*sys.version_info[:2])"])
             .output()

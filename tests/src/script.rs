@@ -27,6 +27,15 @@ impl Script {
         }
     }
 
+    /// The line of a name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn line(&self, name: &str) -> u32 {
+        let found = self.lines.iter().find(|(_, marker)| *marker == name);
+        *found.unwrap_or_else(|| panic!("no line is named `{name}`")).0
+    }
+
     /// The name of a line.
     pub fn marker(&self, line: u32) -> Option<&str> {
         self.lines.get(&line).map(String::as_str)

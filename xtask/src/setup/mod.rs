@@ -16,7 +16,9 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     toolchain::install(workspace)?;
     toolchain::install_rustfmt();
     install_nextest(workspace)?;
-    fetch_interpreters(workspace)
+    fetch_interpreters(workspace)?;
+    step("memray 1.20, to compare figures with");
+    execute(&mut workspace.command("./scripts/make-parity-venv"))
 }
 
 /// What building and a recording need.
