@@ -229,12 +229,18 @@ def executed():
     eval("(lambda: allocate())()")
 
 
+kept = []
+
+
 def long_tables():
+    """The last table is longer than what the kernel sends of one, so that the rest is read from our memory a moment
+    later: it must still be there."""
     for count in [300, 2000, 60000]:
         body = "".join("  x = a\n" for _ in range(count))
         space = {"allocate": allocate, "a": 1}
         exec(compile("def long():\n%s  allocate()\n" % body, "<long %d>" % count, "exec"), space)
         space["long"]()
+        kept.append(space)
 
 
 def größe():
@@ -257,6 +263,7 @@ if sys.argv[1] == "deep":
     sys.setrecursionlimit(10000)
     recursive(5000)
 else:
+    long_tables()
     for depth in [0, 1, 127, 128, 900]:
         recursive(depth)
     sys.setrecursionlimit(3000)
@@ -269,7 +276,6 @@ else:
     exceptions()
     lines()
     executed()
-    long_tables()
     größe()
     profiled()
     allocate()
