@@ -19,7 +19,7 @@ use memray_ebpf::{
 use super::{
     codes,
     maps::{KNOWN_STACKS, Thread, count},
-    ring::{header, output, reserve, submit},
+    ring::{await_collector, header, output, reserve, submit},
     task::{Ids, comm, fs_base},
 };
 
@@ -260,8 +260,13 @@ fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u6
         );
     }
     // SAFETY: the context of `python_stack`.
-    let (has_python_frame, first_local, ids) =
-        unsafe { ((*context).has_python_frame, (*context).first_local, (*context).ids) };
+    let (has_python_frame, first_local, ids) = unsafe {
+        (
+            (*context).has_python_frame,
+            (*context).first_local,
+            (*context).ids,
+        )
+    };
     // A thread of 3.15 allocates once before its first function is called.
     if has_python_frame == 0 {
         return;
@@ -269,6 +274,10 @@ fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u6
     // SAFETY: a map value; read again, because the callback has changed it.
     unsafe { (*(*context).thread).announced |= Thread::SELF_ANNOUNCED };
     send_thread(RecordKind::ThreadSeen, ids, thread_state, first_local);
+    // The main thread's outermost frame is the program's, which has no name to wait for.
+    if ids.tid != ids.pid && first_local != 0 {
+        await_collector();
+    }
 }
 
 extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *mut Context) -> u64 {
