@@ -73,7 +73,7 @@ fn color_allowed(no_color: bool, is_terminal: bool) -> bool {
 fn write_lines(output: &mut dyn io::Write, text: &str) -> io::Result<()> {
     let mut safe = String::with_capacity(text.len() + 1);
     for character in text.chars() {
-        if character.is_control() && character != '\n' {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -141,6 +141,7 @@ mod tests {
         };
         check("a", "a\n");
         check("a\nb\n", "a\nb\n");
+        check("a:\n\t- b", "a:\n\t- b\n");
         check("\x1b[2J", "\\u{1b}[2J\n");
         check("größe", "größe\n");
     }

@@ -35,14 +35,23 @@ fn sum_processes(rows: &[TimelineRow]) -> Vec<TimelinePoint> {
     let mut rss_bytes: Option<u64> = None;
     let mut points: Vec<TimelinePoint> = Vec::with_capacity(rows.len());
     for &row in rows {
-        let before = last.insert(row.process_id, row).unwrap_or_default();
+        let before = last.get(&row.process_id).copied().unwrap_or_default();
+        // Not sampled in this interval: as it last was.
+        let resident = row.rss_bytes.or(before.rss_bytes);
+        last.insert(
+            row.process_id,
+            TimelineRow {
+                rss_bytes: resident,
+                ..row
+            },
+        );
         let others = live_bytes.saturating_sub(before.live_bytes);
         live_bytes = others.saturating_add(row.live_bytes);
-        if row.rss_bytes.is_some() {
+        if let Some(resident) = resident {
             let others = rss_bytes
                 .unwrap_or(0)
                 .saturating_sub(before.rss_bytes.unwrap_or(0));
-            rss_bytes = row.rss_bytes.map(|bytes| bytes.saturating_add(others));
+            rss_bytes = Some(resident.saturating_add(others));
         }
         let max_bytes = others.saturating_add(row.max_bytes.max(row.live_bytes));
         match points.last_mut() {
@@ -77,6 +86,24 @@ mod tests {
             max_bytes,
             ..TimelineRow::default()
         }
+    }
+
+    #[test]
+    fn resident_bytes_last_until_the_next_sample() {
+        let sampled = |process_id, ts, rss_bytes| TimelineRow {
+            rss_bytes,
+            ..row(process_id, ts, 0, 0)
+        };
+        let rows = [
+            sampled(1, 10, Some(100)),
+            sampled(1, 20, None),
+            sampled(1, 30, Some(120)),
+            sampled(2, 40, Some(7)),
+            sampled(1, 50, None),
+            sampled(2, 60, Some(5)),
+        ];
+        let resident: Vec<Option<u64>> = timeline(&rows, 10).iter().map(|point| point.rss_bytes).collect();
+        assert_eq!(resident, [100, 100, 120, 127, 127, 125].map(Some));
     }
 
     #[test]

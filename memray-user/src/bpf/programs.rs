@@ -18,6 +18,7 @@ pub(super) const TRACEPOINTS: [(&str, &str, &str); 4] = [
 ];
 
 pub(super) const TARGETS: &str = "TARGETS";
+pub(super) const THREADS: &str = "THREADS";
 pub(super) const RING: &str = "RING";
 pub(super) const STATS: &str = "STATS";
 

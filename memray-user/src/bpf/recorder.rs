@@ -28,9 +28,9 @@ use super::{
     privileges,
     programs::{
         ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS,
-        RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREAD_EXIT, TRACEPOINTS,
+        RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREAD_EXIT, THREADS, TRACEPOINTS,
     },
-    system::attach_tracepoint,
+    system::{attach_tracepoint, remove_key},
     tracepoints::Tracepoints,
 };
 
@@ -187,7 +187,19 @@ impl Recorder {
             .map_mut(TARGETS)
             .ok_or(BpfError::Missing { name: TARGETS })?;
         let mut targets: BpfHashMap<&mut MapData, u32, TargetConfigPod> = map.try_into().map_err(failed)?;
-        targets.insert(pid, TargetConfigPod(config), 0).map_err(failed)
+        targets.insert(pid, TargetConfigPod(config), 0).map_err(failed)?;
+        self.forget_thread(pid)
+    }
+
+    /// exec keeps one thread, under the number of the process, and the kernel says nothing of its end: what the life
+    /// before knew of it would be taken for true, above all that it is announced.
+    fn forget_thread(&self, tid: u32) -> Result<(), BpfError> {
+        let threads = self.ebpf.map(THREADS).and_then(map_fd);
+        let threads = threads.ok_or(BpfError::Missing { name: THREADS })?;
+        remove_key(threads, tid).map_err(|error| BpfError::Map {
+            map: THREADS,
+            source: Box::new(aya::maps::MapError::IoError(error)),
+        })
     }
 
     /// Attaches probes to one process. Those that it has already stay as they are: a program that a process executes

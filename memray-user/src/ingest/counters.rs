@@ -58,7 +58,9 @@ impl Counter {
         match self {
             Self::MalformedRecord => "records that could not be read",
             Self::UnknownProcess => "events of processes that were not being recorded",
-            Self::FreeOfUnknown => "frees of blocks that were allocated before the recording began",
+            Self::FreeOfUnknown => {
+                "frees of blocks that the recording does not know: allocated before it began, or kept by glibc for a thread that ended"
+            }
             Self::ImplicitFree => {
                 "blocks whose free was not seen, ended when their address was handed out again"
             }

@@ -98,12 +98,17 @@ impl Ingest {
     }
 
     /// Begins one life of a process, before its first record; a life of the same pid that was not ended is over.
-    /// `row.process_id` is filled in. A process without Python, and one that another of the capture started
-    /// (`row.parent_process_id`), counts from its first event.
+    /// `row.process_id` is filled in. A process without Python, and one that another process of the capture started
+    /// (`row.parent_process_id`), counts from its first event; one that became this by exec is no other process.
     pub fn add_process(&mut self, mut row: ProcessRow, reader: Box<dyn CodeReader>) -> ProcessId {
         let index = self.processes.len();
         row.process_id = ProcessId::try_from(index + 1).expect("2^32 processes do not fit in memory");
-        let at_once = row.python_version.is_empty() || row.parent_process_id.is_some();
+        let parent = row
+            .parent_process_id
+            .and_then(index_of)
+            .and_then(|index| self.processes.get(index));
+        let is_forked = parent.is_some_and(|parent| parent.row.pid != row.pid);
+        let at_once = row.python_version.is_empty() || is_forked;
         let script = if at_once {
             ScriptStart::Immediately
         } else {

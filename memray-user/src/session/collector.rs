@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    BATCH_INTERVAL, Recorded,
+    BATCH_INTERVAL,
     clock::{Clock, epoch_ms, monotonic_ns},
     writer::WriterThread,
 };
@@ -84,18 +84,15 @@ impl Collector {
     }
 
     /// Takes in what is left, writes it and finishes the capture.
-    pub(super) fn finish(self, status: ExitStatus) -> Recorded {
+    /// Returns the counters, and why the capture is not whole if it is not.
+    pub(super) fn finish(self, status: ExitStatus) -> (Vec<LossRow>, Option<StoreError>) {
         let exit_status = match status {
             ExitStatus::Exited(code) => code,
             ExitStatus::Signaled { signal, .. } => 128 + signal,
         };
         self.request(Request::Finish { exit_status });
         let (writer, losses) = self.join();
-        Recorded {
-            status,
-            losses,
-            problem: writer.finish(),
-        }
+        (losses, writer.finish())
     }
 
     /// Removes the capture.
@@ -181,8 +178,17 @@ impl State {
         // What is in the ring belongs to the life before.
         self.drain();
         let pid = row.pid;
+        // A life of the same pid ends by exec.
+        if let Some(index) = self
+            .processes
+            .iter()
+            .position(|(_, process)| process.pid() == pid)
+        {
+            let (before, _) = self.processes.swap_remove(index);
+            self.ingest.end_process(before, monotonic_ns(), None);
+            row.parent_process_id = Some(before);
+        }
         row.started_ns = self.clock.since_start_ns();
-        self.processes.retain(|(_, process)| process.pid() != pid);
         self.ingest.set_script(script);
         let process_id = self.ingest.add_process(row, reader);
         if let Ok(process) = Process::open(pid) {

@@ -54,6 +54,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Recorded {
     pub status: ExitStatus,
+    /// A Python is among the programs that the process has been.
+    pub has_python: bool,
     /// Counters that are not zero.
     pub losses: Vec<LossRow>,
     /// Why the capture is not whole, if it is not.
@@ -79,20 +81,23 @@ pub fn record(
     let mut child = settings.launch.spawn(signals, &relay)?;
     // Made when all that can be wrong with the program is known: a failure leaves what was there before.
     let mut collector = None;
+    let mut has_python = false;
     let released = child.run_until_released(|loaded| {
-        let prepared = match prepare(loaded.pid, settings.must_be_python) {
-            Err(SessionError::NotPython { .. }) if is_script => return Ok(Decision::WatchForExec),
-            prepared => prepared?,
-        };
-        let collector = match &collector {
-            Some(collector) => collector,
-            None => {
-                let started = start_collector(settings, &mut recorder, clock)?;
-                begun();
-                collector.insert(started)
+        let Some(prepared) = prepare(loaded.pid, settings.must_be_python)? else {
+            if is_script {
+                return Ok(Decision::WatchForExec);
             }
+            let executable = settings.launch.program.clone();
+            return Err(SessionError::NotPython { executable });
         };
-        attach(settings, &mut recorder, collector, prepared)
+        if collector.is_none() {
+            collector = Some(start_collector(settings, &mut recorder, clock)?);
+            begun();
+        }
+        let collector = collector.as_ref().expect("was made just now or before");
+        let decision = attach(settings, &mut recorder, collector, prepared)?;
+        has_python = decision == Decision::Release;
+        Ok(decision)
     });
     let status = match released {
         Ok(Outcome::Ended(status)) => Ok(status),
@@ -100,7 +105,15 @@ pub fn record(
         Err(error) => Err(error),
     };
     match (status, collector) {
-        (Ok(status), Some(collector)) => Ok(collector.finish(status)),
+        (Ok(status), Some(collector)) => {
+            let (losses, problem) = collector.finish(status);
+            Ok(Recorded {
+                status,
+                has_python,
+                losses,
+                problem,
+            })
+        }
         (Ok(status), None) => {
             let program = settings.launch.program.clone();
             Err(SessionError::NothingRecorded { program, status })

@@ -28,14 +28,15 @@ pub(super) struct Prepared {
     pub(super) arguments: Vec<OsString>,
 }
 
-/// Looks at a process whose libraries are in place.
-pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Prepared, SessionError> {
+/// Looks at a process whose libraries are in place. None if it is to be a Python and is not one (yet): a shell script
+/// that stands for an interpreter, as pyenv has them, becomes one in the end.
+pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>, SessionError> {
     let process = Process::open(pid)?;
     let objects = process.objects()?;
     let interpreter = detect(&process, &objects)?;
     let executable = process.executable()?;
     if must_be_python && interpreter.is_none() {
-        return Err(SessionError::NotPython { executable });
+        return Ok(None);
     }
     let sites = sites(&objects, interpreter.as_ref())?;
     if sites.is_empty() {
@@ -59,14 +60,14 @@ pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Prepared, Sessio
     };
     let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
     let reader = PythonProcess { process, interpreter };
-    Ok(Prepared {
+    Ok(Some(Prepared {
         pid,
         row,
         reader,
         config,
         sites,
         arguments,
-    })
+    }))
 }
 
 /// What a benchmark needs to attach the probes of a recording by itself.

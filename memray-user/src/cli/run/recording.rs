@@ -20,6 +20,10 @@ use crate::{
     target::launch::{ExitStatus, InheritedSignals, Launch},
 };
 
+/// A shell that starts Python and waits for it is the usual case.
+const NO_PYTHON: &str = "No Python ran in this process, so there are no Python stacks. Programs that it started are not \
+                         recorded: with `sh -c`, write `exec python3 ...`.";
+
 /// All that a recording needs to know.
 #[derive(Debug)]
 pub(super) struct Recording {
@@ -43,6 +47,7 @@ impl Recording {
         };
         let Recorded {
             status,
+            has_python,
             losses,
             problem,
         } = match session::record(&settings, signals, begun) {
@@ -54,6 +59,9 @@ impl Recording {
             recorded => recorded?,
         };
         say_notices(&Notices::of_losses(&losses), printer)?;
+        if !has_python {
+            printer.say(NO_PYTHON);
+        }
         if let Some(problem) = problem {
             return Err(problem.into());
         }

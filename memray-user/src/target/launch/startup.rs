@@ -15,9 +15,9 @@ static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 /// Bit `descriptor`.
 static CLOSED_DESCRIPTORS: AtomicU8 = AtomicU8::new(0);
 
-#[used]
-// SAFETY: the loader calls the functions in this section with arguments that this one does not look at; it uses atomics
+// The loader calls the functions in this section with arguments that this one does not look at; it uses atomics
 // and async-signal-safe functions of libc, which is initialised by then.
+#[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = look;
 
