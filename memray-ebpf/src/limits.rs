@@ -14,6 +14,14 @@ pub const THROTTLE_NS: u64 = 100_000;
 /// Turns of the waiting loop, each over 30 ns, that certainly outlast [`THROTTLE_NS`].
 pub const MAX_THROTTLE_SPINS: u32 = 1 << 14;
 
+/// How long a thread that `threading` started waits at most, once, until its name has been read: a thread that goes on
+/// can end and leave its memory to the next. Two intervals at which the collector looks. A kernel that does not
+/// preempt itself may have no CPU for the collector until the wait is over, but then lets it run before the thread.
+pub const NAME_WAIT_NS: u64 = 2_000_000;
+
+/// Turns of that waiting loop, each over 30 ns, that certainly outlast [`NAME_WAIT_NS`].
+pub const MAX_NAME_WAIT_SPINS: u32 = 1 << 17;
+
 /// Python frames that one walk keeps, counted from the innermost; CPython's default recursion limit is 1,000.
 pub const MAX_PYTHON_FRAMES: u32 = 4096;
 

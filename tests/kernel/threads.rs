@@ -5,13 +5,13 @@ use serde::Deserialize;
 
 /// What `known_threads.py` says of one allocation: size, name of the thread, stack.
 #[derive(Debug, Deserialize)]
-struct Noted(i64, String, Vec<(String, String, u32)>);
+pub(super) struct Noted(pub(super) i64, pub(super) String, Vec<(String, String, u32)>);
 
 /// What a stack without Python frames shows.
 const NO_PYTHON: &str = "<no Python frames>";
 
 /// The noted allocations and their rows, in order of size.
-fn rows(capture: &Capture) -> Vec<(Noted, Row)> {
+pub(super) fn rows(capture: &Capture) -> Vec<(Noted, Row)> {
     let name = capture.name();
     let mut noted: Vec<Noted> = serde_json::from_str(capture.stdout.lines().last().unwrap()).unwrap();
     assert!(noted.len() > 35, "{name}: {} allocations", noted.len());

@@ -49,6 +49,15 @@ def run(thread):
     thread.join()
 
 
+renamed = []
+
+
+def run_and_keep(thread):
+    """A name given after the first allocation is read when the thread has ended, from its object."""
+    run(thread)
+    renamed.append(thread)
+
+
 class Subclass(threading.Thread):
     def __init__(self, name):
         super().__init__(name=name)
@@ -73,13 +82,13 @@ def names():
         threading.current_thread().name = "inside"
         allocate("inside")
 
-    run(threading.Thread(target=inside))
+    run_and_keep(threading.Thread(target=inside))
 
     def after():
         allocate("after the allocation")
         threading.current_thread().name = "after the allocation"
 
-    run(threading.Thread(target=after))
+    run_and_keep(threading.Thread(target=after))
 
     allocated, named = threading.Event(), threading.Event()
 
@@ -94,6 +103,7 @@ def names():
     thread.name = "outside"
     named.set()
     thread.join()
+    renamed.append(thread)
 
     def by_prctl():
         libc.prctl(PR_SET_NAME, b"by prctl", 0, 0, 0)

@@ -15,6 +15,9 @@ malloc = libc.malloc
 malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
 
 noted = []
+# Of names and tables that are longer than what the kernel sends of one, the rest is read from our memory a moment
+# later: it must still be there.
+kept = []
 next_size = 1234577
 
 
@@ -223,9 +226,11 @@ def lines():
 def executed():
     source = "def f():\n    g()\n\n\ndef g():\n  \n  allocate()\n\nf()\n"
     for name in ["<generated>", "größe.py", "数.py", "🐍/数.py", "f" * 511, "f" * 512, "数" * 700, "g" * 9000, ""]:
-        exec(compile(source, name, "exec"), {"allocate": allocate})
+        kept.append({"allocate": allocate})
+        exec(compile(source, name, "exec"), kept[-1])
     for name in ["größe", "数", "𠀀", "n" * 600, "ñ" * 512, "数" * 700, "𠀀" * 400, "n" * 9000]:
-        exec("def %s():\n  allocate()\n%s()" % (name, name), {"allocate": allocate})
+        kept.append({"allocate": allocate})
+        exec("def %s():\n  allocate()\n%s()" % (name, name), kept[-1])
     eval("(lambda: allocate())()")
 
 
@@ -235,6 +240,7 @@ def long_tables():
         space = {"allocate": allocate, "a": 1}
         exec(compile("def long():\n%s  allocate()\n" % body, "<long %d>" % count, "exec"), space)
         space["long"]()
+        kept.append(space)
 
 
 def größe():
@@ -257,6 +263,8 @@ if sys.argv[1] == "deep":
     sys.setrecursionlimit(10000)
     recursive(5000)
 else:
+    long_tables()
+    executed()
     for depth in [0, 1, 127, 128, 900]:
         recursive(depth)
     sys.setrecursionlimit(3000)
@@ -268,8 +276,6 @@ else:
     classes()
     exceptions()
     lines()
-    executed()
-    long_tables()
     größe()
     profiled()
     allocate()

@@ -1,13 +1,13 @@
 //! Records into the ring, and the wait that keeps it from overflowing.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
     helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_ringbuf_output},
     maps::ring_buf::RingBufEntry,
 };
 use memray_ebpf::{
     event::{RecordHeader, RecordKind},
-    limits::{MAX_THROTTLE_SPINS, RING_HIGH_WATER_BYTES, THROTTLE_NS},
+    limits::{MAX_NAME_WAIT_SPINS, MAX_THROTTLE_SPINS, NAME_WAIT_NS, RING_HIGH_WATER_BYTES, THROTTLE_NS},
     stat::StatId,
 };
 
@@ -68,6 +68,8 @@ pub(super) fn header(kind: RecordKind, allocator: u8, flags: u16, ids: Ids) -> R
 struct Wait {
     since_ns: u64,
     waited_ns: u64,
+    /// Where the collector must have come to.
+    position: u64,
 }
 
 /// Holds the target back for a moment while the ring is nearly full. No signal, no system call is interrupted, and
@@ -81,6 +83,7 @@ pub(super) fn throttle() {
     let mut wait = Wait {
         since_ns: unsafe { bpf_ktime_get_ns() },
         waited_ns: 0,
+        position: 0,
     };
     let context = &raw mut wait;
     // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
@@ -102,4 +105,40 @@ extern "C" fn spin(_index: u32, wait: *mut Wait) -> u64 {
     // SAFETY: takes nothing, returns a number.
     wait.waited_ns = unsafe { bpf_ktime_get_ns() }.wrapping_sub(wait.since_ns);
     u64::from(wait.waited_ns > THROTTLE_NS || RING.query(BPF_RB_AVAIL_DATA.into()) <= RING_HIGH_WATER_BYTES)
+}
+
+/// Holds the thread until the collector has taken in what was sent so far, so that what it reads of the target's
+/// memory for it is what the thread has there now. Bounded like [`throttle`], and counted with it.
+#[inline(always)]
+pub(super) fn await_collector() {
+    if !is_lossless() {
+        return;
+    }
+    // SAFETY: takes nothing, returns a number.
+    let since_ns = unsafe { bpf_ktime_get_ns() };
+    let mut wait = Wait {
+        since_ns,
+        waited_ns: 0,
+        position: RING.query(BPF_RB_PROD_POS.into()),
+    };
+    let context = &raw mut wait;
+    // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
+    unsafe {
+        bpf_loop(
+            MAX_NAME_WAIT_SPINS,
+            spin_until_collected as *mut core::ffi::c_void,
+            context.cast(),
+            0,
+        )
+    };
+    count(StatId::ThrottleWaits);
+    count_n(StatId::ThrottleWaitNs, wait.waited_ns);
+}
+
+extern "C" fn spin_until_collected(_index: u32, wait: *mut Wait) -> u64 {
+    // SAFETY: the context of `await_collector`.
+    let wait = unsafe { &mut *wait };
+    // SAFETY: takes nothing, returns a number.
+    wait.waited_ns = unsafe { bpf_ktime_get_ns() }.wrapping_sub(wait.since_ns);
+    u64::from(wait.waited_ns > NAME_WAIT_NS || RING.query(BPF_RB_CONS_POS.into()) >= wait.position)
 }

@@ -19,7 +19,7 @@ use memray_ebpf::{
 use super::{
     codes,
     maps::{KNOWN_STACKS, Thread, count},
-    ring::{header, output, reserve, submit},
+    ring::{await_collector, header, output, reserve, submit},
     task::{Ids, comm, fs_base},
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Context {
     pub(super) ids: Ids,
     /// 1 if a record of the stack found no place.
     pub(super) lost: u64,
+    /// 1 if a frame on the way to the outermost one was Python's.
+    pub(super) has_python_frame: u64,
     pub(super) first_local: u64,
 }
 
@@ -97,6 +99,7 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
         target,
         ids,
         lost: 0,
+        has_python_frame: 0,
         first_local: 0,
     };
     let context = &raw mut context;
@@ -246,7 +249,6 @@ extern "C" fn send_record<M: RemoteMemory + Default>(_index: u32, context: *mut 
 fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u64, thread_state: u64) {
     // SAFETY: the context of `python_stack`; a map value.
     let thread = unsafe { &mut *(*context).thread };
-    thread.announced |= Thread::SELF_ANNOUNCED;
     thread.walk.restart(innermost);
     // SAFETY: as in `python_stack`.
     unsafe {
@@ -258,8 +260,24 @@ fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u6
         );
     }
     // SAFETY: the context of `python_stack`.
-    let (first_local, ids) = unsafe { ((*context).first_local, (*context).ids) };
+    let (has_python_frame, first_local, ids) = unsafe {
+        (
+            (*context).has_python_frame,
+            (*context).first_local,
+            (*context).ids,
+        )
+    };
+    // A thread of 3.15 allocates once before its first function is called.
+    if has_python_frame == 0 {
+        return;
+    }
+    // SAFETY: a map value; read again, because the callback has changed it.
+    unsafe { (*(*context).thread).announced |= Thread::SELF_ANNOUNCED };
     send_thread(RecordKind::ThreadSeen, ids, thread_state, first_local);
+    // The main thread's outermost frame is the program's, which has no name to wait for.
+    if ids.tid != ids.pid && first_local != 0 {
+        await_collector();
+    }
 }
 
 extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *mut Context) -> u64 {
@@ -268,7 +286,10 @@ extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *
     let walk: &mut Walk = walk;
     if let Some(local) = walk.first_local_step(&M::default(), &config.frame) {
         // SAFETY: the context of `python_stack`.
-        unsafe { (*context).first_local = local };
+        unsafe {
+            (*context).has_python_frame = 1;
+            (*context).first_local = local;
+        }
     }
     u64::from(walk.frame == 0)
 }

@@ -5,7 +5,10 @@
 //! Input: what the BPF programs found in that place, which may be any object or none; nothing is believed before
 //! its class says that it is a thread.
 
-use memray_ebpf::{event::ThreadRecord, memory::RemoteMemory};
+use memray_ebpf::{
+    event::{RecordKind, ThreadRecord},
+    memory::RemoteMemory,
+};
 
 use super::{attribute::attribute, detect::Interpreter, offsets::Offsets, strings};
 
@@ -25,7 +28,24 @@ pub fn thread_name(
     interpreter: &Interpreter,
     record: &ThreadRecord,
 ) -> Option<String> {
-    name_of(memory, &interpreter.offsets, record.bootstrap_self & !TAG_BITS)
+    let object = record.bootstrap_self & !TAG_BITS;
+    let has_ended = record.header.kind == RecordKind::ThreadExit as u8;
+    if has_ended && !is_thread_with_id(memory, &interpreter.offsets, object, record.header.tid) {
+        return None;
+    }
+    name_of(memory, &interpreter.offsets, object)
+}
+
+/// Whether the object still is that of this thread: when a thread has ended, another's can lie there. `_native_id`
+/// is the kernel's id as the thread itself saw it, so in another pid namespace the answer is no.
+fn is_thread_with_id(memory: &impl RemoteMemory, offsets: &Offsets, object: u64, tid: u32) -> bool {
+    // The lowest digit of an int (Include/cpython/longintrepr.h, 30 bits); ids of threads have but 22.
+    const FIRST_DIGIT_OFFSET: u64 = 24;
+    object != 0
+        && is_thread(memory, offsets, object) == Some(true)
+        && attribute(memory, offsets, object, "_native_id")
+            .and_then(|number| memory.read_u32(number.wrapping_add(FIRST_DIGIT_OFFSET)).ok())
+            == Some(tid)
 }
 
 fn name_of(memory: &impl RemoteMemory, offsets: &Offsets, object: u64) -> Option<String> {

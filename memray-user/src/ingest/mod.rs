@@ -39,7 +39,7 @@ mod fixture;
 mod tests;
 
 pub use codes::{CodeObject, CodeReader, DecodedString};
-use memray_ebpf::{limits::COMM_BYTES, stat::StatId};
+use memray_ebpf::{event::ThreadRecord, limits::COMM_BYTES, stat::StatId};
 use rustc_hash::FxHashMap;
 pub use script::ScriptStart;
 
@@ -389,7 +389,11 @@ fn dispatch(index: usize, process: &mut Process, record: &Record<'_>, ts: u64, s
         Record::ThreadExit(record) => {
             process.settle(record.header.tid, ts, shared);
             process.stacks.forget_thread(record.header.tid);
-            let name = process.reader.thread_name(record);
+            let bootstrap_self = process.threads.bootstrap_self(record.header.tid, &shared.threads);
+            let name = process.reader.thread_name(&ThreadRecord {
+                bootstrap_self,
+                ..*record
+            });
             process.threads.exit(record, name, &mut shared.threads);
         }
         // Ends the process, not an affair of what is in it.

@@ -16,6 +16,8 @@ struct Thread {
     process_id: ProcessId,
     tid: u32,
     facts: NameFacts,
+    /// As in the record that had one, for a last look at the name; 0 while there was none.
+    bootstrap_self: u64,
     allocations: u64,
     announced: bool,
     changed: bool,
@@ -96,9 +98,19 @@ impl ProcessThreads {
         }
         thread.announced = true;
         thread.facts.last_comm = record.comm;
+        if record.bootstrap_self != 0 {
+            thread.bootstrap_self = record.bootstrap_self;
+        }
         if python_name.is_some() {
             thread.facts.python_name = python_name;
         }
+    }
+
+    /// `ThreadRecord::bootstrap_self` of a living thread, if any of its records had one.
+    pub fn bootstrap_self(&self, tid: u32, threads: &Threads) -> u64 {
+        self.by_tid
+            .get(&tid)
+            .map_or(0, |&id| threads.threads[id as usize - 1].bootstrap_self)
     }
 
     /// The thread ends; its id may come back as another's.
@@ -135,6 +147,7 @@ impl ProcessThreads {
                 has_python: self.has_python,
                 ..NameFacts::default()
             },
+            bootstrap_self: 0,
             allocations: 0,
             announced: false,
             changed: false,
