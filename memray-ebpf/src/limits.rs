@@ -15,12 +15,12 @@ pub const THROTTLE_NS: u64 = 100_000;
 pub const MAX_THROTTLE_SPINS: u32 = 1 << 14;
 
 /// How long a thread that `threading` started waits at most, once, until its name has been read: a thread that goes on
-/// can end and leave its memory to the next. Two intervals at which the collector looks. A kernel that does not
-/// preempt itself may have no CPU for the collector until the wait is over, but then lets it run before the thread.
-pub const NAME_WAIT_NS: u64 = 2_000_000;
+/// can end and leave its memory to the next. The collector is woken for it and needs some ten microseconds; where it
+/// gets no CPU, the wait ends without it, and the name is read later or not at all, but never that of another thread.
+pub const NAME_WAIT_NS: u64 = 500_000;
 
 /// Turns of that waiting loop, each over 30 ns, that certainly outlast [`NAME_WAIT_NS`].
-pub const MAX_NAME_WAIT_SPINS: u32 = 1 << 17;
+pub const MAX_NAME_WAIT_SPINS: u32 = 1 << 15;
 
 /// Python frames that one walk keeps, counted from the innermost; CPython's default recursion limit is 1,000.
 pub const MAX_PYTHON_FRAMES: u32 = 4096;

@@ -23,4 +23,5 @@ mod run_talk;
 mod short_lived;
 mod stacks;
 mod start_up;
+mod thread_names;
 mod threads;

@@ -1,8 +1,10 @@
 //! Names of threads: Python's, those of `prctl`, and those of threads that Python does not know.
 
-use memray_tests::{Compiled, Python, Recording, Script};
+use std::{collections::BTreeSet, path::Path};
 
-use super::threads::{Noted, rows};
+use memray_tests::{Compiled, Python, Recording, Script, capture::Row};
+
+use super::threads::rows;
 
 #[test]
 fn names_of_threads() {
@@ -10,11 +12,32 @@ fn names_of_threads() {
     let script = Script::new("known_threads.py");
     Python::each(|python| {
         let capture = Recording::script(python, &script).argument(library.path()).run();
-        let differences: Vec<String> = rows(&capture)
+        // As the kernel names a process: after the file that was executed.
+        let program = python.command().get_program().to_owned();
+        let comm = Path::new(&program)
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let rows = rows(&capture);
+        // On a machine without a free CPU a short thread can be gone before its name is read. Then it has the
+        // kernel's name, never another's, and is counted.
+        let is_missed = |row: &Row| Some(&row.thread) == comm.as_ref();
+        let missed: BTreeSet<i64> = rows
             .iter()
-            .filter(|(Noted(_, expected, _), row)| &row.thread != expected)
-            .map(|(Noted(size, expected, _), row)| format!("{size}: {:?}, not {expected:?}", row.thread))
+            .filter(|(noted, row)| row.thread != noted.1 && is_missed(row))
+            .map(|(_, row)| row.thread_id)
             .collect();
-        assert!(differences.is_empty(), "{}\n{}", capture.name(), differences.join("\n"));
+        let wrong: Vec<String> = rows
+            .iter()
+            .filter(|(noted, row)| row.thread != noted.1 && !is_missed(row))
+            .map(|(noted, row)| format!("{}: {:?}, not {:?}", noted.0, row.thread, noted.1))
+            .collect();
+        assert!(wrong.is_empty(), "{}\n{}", capture.name(), wrong.join("\n"));
+        let counted = capture.number("SELECT sum(events) FROM losses WHERE reason = 'thread_name_unknown'");
+        let n_missed = i64::try_from(missed.len()).unwrap();
+        assert!(
+            n_missed <= counted.unwrap_or(0),
+            "{}: {missed:?}, {counted:?}",
+            capture.name()
+        );
     });
 }

@@ -1,7 +1,7 @@
 //! Records into the ring, and the wait that keeps it from overflowing.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
     helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_ringbuf_output},
     maps::ring_buf::RingBufEntry,
 };
@@ -32,6 +32,12 @@ pub(super) fn reserve<T: 'static>(full: StatId) -> Option<RingBufEntry<T>> {
 #[inline(always)]
 pub(super) fn submit<T>(entry: RingBufEntry<T>) {
     entry.submit(SUBMIT_FLAGS);
+}
+
+/// Submits and wakes the collector, which costs the target some microseconds.
+#[inline(always)]
+pub(super) fn submit_and_wake<T>(entry: RingBufEntry<T>) {
+    entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }
 
 /// Copies `length` bytes into the ring; false after counting `full`.
@@ -111,9 +117,6 @@ extern "C" fn spin(_index: u32, wait: *mut Wait) -> u64 {
 /// memory for it is what the thread has there now. Bounded like [`throttle`], and counted with it.
 #[inline(always)]
 pub(super) fn await_collector() {
-    if !is_lossless() {
-        return;
-    }
     // SAFETY: takes nothing, returns a number.
     let since_ns = unsafe { bpf_ktime_get_ns() };
     let mut wait = Wait {

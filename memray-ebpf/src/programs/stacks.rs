@@ -3,6 +3,7 @@
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_loop},
+    maps::ring_buf::RingBufEntry,
 };
 use memray_ebpf::{
     config::TargetConfig,
@@ -18,8 +19,8 @@ use memray_ebpf::{
 
 use super::{
     codes,
-    maps::{KNOWN_STACKS, Thread, count},
-    ring::{await_collector, header, output, reserve, submit},
+    maps::{KNOWN_STACKS, Thread, count, is_lossless},
+    ring::{await_collector, header, output, reserve, submit, submit_and_wake},
     task::{Ids, comm, fs_base},
 };
 
@@ -273,9 +274,11 @@ fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u6
     }
     // SAFETY: a map value; read again, because the callback has changed it.
     unsafe { (*(*context).thread).announced |= Thread::SELF_ANNOUNCED };
-    send_thread(RecordKind::ThreadSeen, ids, thread_state, first_local);
     // The main thread's outermost frame is the program's, which has no name to wait for.
-    if ids.tid != ids.pid && first_local != 0 {
+    if !is_lossless() || ids.tid == ids.pid || first_local == 0 {
+        send_thread(RecordKind::ThreadSeen, ids, thread_state, first_local);
+    } else if let Some(entry) = thread_record(RecordKind::ThreadSeen, ids, thread_state, first_local) {
+        submit_and_wake(entry);
         await_collector();
     }
 }
@@ -297,9 +300,19 @@ extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *
 /// Sends a record about the current thread.
 #[inline(always)]
 pub(super) fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstrap_self: u64) {
-    let Some(mut entry) = reserve::<ThreadRecord>(StatId::ThreadRingFull) else {
-        return;
-    };
+    if let Some(entry) = thread_record(kind, ids, thread_state, bootstrap_self) {
+        submit(entry);
+    }
+}
+
+#[inline(always)]
+fn thread_record(
+    kind: RecordKind,
+    ids: Ids,
+    thread_state: u64,
+    bootstrap_self: u64,
+) -> Option<RingBufEntry<ThreadRecord>> {
+    let mut entry = reserve::<ThreadRecord>(StatId::ThreadRingFull)?;
     let mut name = [0; COMM_BYTES];
     comm(&mut name);
     entry.write(ThreadRecord {
@@ -308,5 +321,5 @@ pub(super) fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstr
         bootstrap_self,
         comm: name,
     });
-    submit(entry);
+    Some(entry)
 }

@@ -52,6 +52,8 @@ pub enum BpfError {
         #[source]
         source: io::Error,
     },
+    #[error("failed to wait for the programs")]
+    Wait(#[source] io::Error),
     #[error("failed to use map `{map}`")]
     Map {
         map: &'static str,
@@ -80,9 +82,12 @@ impl BpfError {
                 "the kernel needs CONFIG_UPROBE_EVENTS, CONFIG_FTRACE_SYSCALLS and CONFIG_BPF_EVENTS"
                     .to_owned(),
             ),
-            Self::Parse(_) | Self::Maps(_) | Self::Missing { .. } | Self::Load { .. } | Self::Map { .. } => {
-                None
-            }
+            Self::Parse(_)
+            | Self::Wait(_)
+            | Self::Maps(_)
+            | Self::Missing { .. }
+            | Self::Load { .. }
+            | Self::Map { .. } => None,
         }
     }
 }

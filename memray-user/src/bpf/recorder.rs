@@ -9,6 +9,7 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aya::{
@@ -20,6 +21,7 @@ use aya::{
     },
 };
 use memray_ebpf::{config::TargetConfig, cookie::Role, stat::StatId};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::{
     error::BpfError,
@@ -276,7 +278,7 @@ impl Recorder {
             map: RING,
             source: Box::new(source),
         })?;
-        Ok(RingReader { ring })
+        RingReader::new(ring).map_err(|errno| BpfError::Wait(errno.into()))
     }
 
     /// The reading end of the counters; once.
@@ -342,6 +344,8 @@ impl Recorder {
 /// The records of the ring, in order.
 pub struct RingReader {
     ring: RingBuf<MapData>,
+    /// Told of wake-ups only: most records come without one, and are not to end a wait.
+    wake_ups: Epoll,
 }
 
 impl std::fmt::Debug for RingReader {
@@ -351,6 +355,22 @@ impl std::fmt::Debug for RingReader {
 }
 
 impl RingReader {
+    fn new(ring: RingBuf<MapData>) -> nix::Result<Self> {
+        let wake_ups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        wake_ups.add(
+            ring.as_fd(),
+            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0),
+        )?;
+        Ok(Self { ring, wake_ups })
+    }
+
+    /// Returns after `timeout`, or when a program asks for the collector.
+    pub fn wait(&self, timeout: Duration) {
+        let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::ZERO);
+        // Interrupted by a signal: then it was a shorter wait.
+        let _interrupted = self.wake_ups.wait(&mut [EpollEvent::empty()], timeout);
+    }
+
     /// Hands the records that are there to `consume`, at most `limit` of them; returns how many there were.
     pub fn drain(&mut self, limit: u64, mut consume: impl FnMut(&[u8])) -> u64 {
         let mut records = 0;

@@ -20,5 +20,5 @@ pub mod version;
 
 pub use code::CodeObject;
 pub use detect::{DetectError, Interpreter, detect};
-pub use thread_name::thread_name;
+pub use thread_name::{Evidence, thread_name};
 pub use version::PyVersion;

@@ -5,10 +5,7 @@
 //! Input: what the BPF programs found in that place, which may be any object or none; nothing is believed before
 //! its class says that it is a thread.
 
-use memray_ebpf::{
-    event::{RecordKind, ThreadRecord},
-    memory::RemoteMemory,
-};
+use memray_ebpf::{event::ThreadRecord, memory::RemoteMemory};
 
 use super::{attribute::attribute, detect::Interpreter, offsets::Offsets, strings};
 
@@ -21,19 +18,35 @@ const UNICODE_SUBCLASS: u64 = 1 << 28;
 /// From 3.14 on references in frames carry tags in the low bits (`_PyStackRef`); objects lie at multiples of 8.
 const TAG_BITS: u64 = 7;
 
+/// Why the object that a record names is believed to be that of the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The thread stands still since the kernel has read the address from its frame.
+    Held,
+    /// The object has the thread's own id in `_native_id`, which a thread sets a few steps after its first one.
+    NativeId,
+}
+
 /// The name of the thread; `None` for the main thread (whose outermost frame is the program's own), for threads
 /// that were not started by `threading`, and for one whose memory has changed meanwhile.
 pub fn thread_name(
     memory: &impl RemoteMemory,
     interpreter: &Interpreter,
     record: &ThreadRecord,
+    evidence: Evidence,
 ) -> Option<String> {
     let object = record.bootstrap_self & !TAG_BITS;
-    let has_ended = record.header.kind == RecordKind::ThreadExit as u8;
-    if has_ended && !is_thread_with_id(memory, &interpreter.offsets, object, record.header.tid) {
-        return None;
+    match evidence {
+        Evidence::Held => name_of(memory, &interpreter.offsets, object),
+        Evidence::NativeId => {
+            let is_its_own = || is_thread_with_id(memory, &interpreter.offsets, object, record.header.tid);
+            // Looked at again afterwards: another thread's object can take the place meanwhile.
+            is_its_own()
+                .then(|| name_of(memory, &interpreter.offsets, object))
+                .flatten()
+                .filter(|_| is_its_own())
+        }
     }
-    name_of(memory, &interpreter.offsets, object)
 }
 
 /// Whether the object still is that of this thread: when a thread has ended, another's can lie there. `_native_id`

@@ -38,9 +38,19 @@ pub trait CodeReader: std::fmt::Debug + Send {
     /// False for what is in the chain of frames and is not one of the program (shims, entry trampolines).
     fn is_python_frame(&self, frame: RawFrame) -> bool;
     /// The name in `threading.Thread`, if the record leads to one.
-    fn thread_name(&self, record: &ThreadRecord) -> Option<String>;
+    fn thread_name(&self, record: &ThreadRecord) -> ThreadName;
     /// The bytes of a line table that the kernel did not send, read from the process; `None` if it cannot be.
     fn line_table_rest(&self, code: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>>;
+}
+
+/// What Python calls a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThreadName {
+    Known(String),
+    /// It is no thread of `threading`, or nothing new can be said of it.
+    None,
+    /// It may have a name, but the thread had gone on before it could be read.
+    Unknown,
 }
 
 /// A `str` of the target as text.

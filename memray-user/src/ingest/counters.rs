@@ -19,10 +19,11 @@ pub enum Counter {
     NameIncomplete,
     LineTableIncomplete,
     ThreadUnannounced,
+    ThreadNameUnknown,
 }
 
 impl Counter {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,
@@ -34,6 +35,7 @@ impl Counter {
         Self::NameIncomplete,
         Self::LineTableIncomplete,
         Self::ThreadUnannounced,
+        Self::ThreadNameUnknown,
     ];
 
     /// The name in captures: stable.
@@ -50,6 +52,7 @@ impl Counter {
             Self::NameIncomplete => "name_incomplete",
             Self::LineTableIncomplete => "line_table_incomplete",
             Self::ThreadUnannounced => "thread_unannounced",
+            Self::ThreadNameUnknown => "thread_name_unknown",
         }
     }
 
@@ -71,6 +74,9 @@ impl Counter {
             Self::NameIncomplete => "names of files and functions that could not be read to their end",
             Self::LineTableIncomplete => "line tables that could not be read to their end",
             Self::ThreadUnannounced => "threads whose name was never sent",
+            Self::ThreadNameUnknown => {
+                "threads that went on before Python's name for them could be read; they have the kernel's"
+            }
         }
     }
 

@@ -38,7 +38,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use codes::{CodeObject, CodeReader, DecodedString};
+pub use codes::{CodeObject, CodeReader, DecodedString, ThreadName};
 use memray_ebpf::{event::ThreadRecord, limits::COMM_BYTES, stat::StatId};
 use rustc_hash::FxHashMap;
 pub use script::ScriptStart;
@@ -206,7 +206,7 @@ impl Ingest {
         process.settle_all(self.last_ts, &mut self.shared);
         process
             .threads
-            .count_unannounced(&self.shared.threads, &mut self.shared.counters);
+            .count_unknowns(&self.shared.threads, &mut self.shared.counters);
         process.timeline.close(process_id, &process.totals);
         for survivor in self.shared.window.take_survivors_of(index) {
             self.live_of_ended
@@ -250,7 +250,7 @@ impl Ingest {
                 process.settle_all(self.last_ts, &mut self.shared);
                 process
                     .threads
-                    .count_unannounced(&self.shared.threads, &mut self.shared.counters);
+                    .count_unknowns(&self.shared.threads, &mut self.shared.counters);
                 process.timeline.close(process.row.process_id, &process.totals);
             }
         }
@@ -394,7 +394,8 @@ fn dispatch(index: usize, process: &mut Process, record: &Record<'_>, ts: u64, s
                 bootstrap_self,
                 ..*record
             });
-            process.threads.exit(record, name, &mut shared.threads);
+            let counters = &mut shared.counters;
+            process.threads.exit(record, name, &mut shared.threads, counters);
         }
         // Ends the process, not an affair of what is in it.
         Record::ProcessExec(_) => {}

@@ -6,7 +6,10 @@
 use memray_ebpf::{event::ThreadRecord, limits::COMM_BYTES};
 use rustc_hash::FxHashMap;
 
-use super::counters::{Counter, Counters};
+use super::{
+    codes::ThreadName,
+    counters::{Counter, Counters},
+};
 use crate::model::{ProcessId, ThreadId, ThreadRow};
 
 type Comm = [u8; COMM_BYTES];
@@ -30,6 +33,8 @@ struct NameFacts {
     is_main: bool,
     has_python: bool,
     python_name: Option<String>,
+    /// Python may have a name for it that could not be read.
+    python_name_missed: bool,
     /// The kernel's names: the thread's first and last, and the first that any thread of the process had.
     first_comm: Comm,
     last_comm: Comm,
@@ -86,7 +91,7 @@ impl ProcessThreads {
     }
 
     /// First sight of a thread, or a later one of the same life.
-    pub fn seen(&mut self, record: &ThreadRecord, python_name: Option<String>, threads: &mut Threads) {
+    pub fn seen(&mut self, record: &ThreadRecord, python_name: ThreadName, threads: &mut Threads) {
         if self.first_comm == Comm::default() {
             self.first_comm = record.comm;
         }
@@ -101,8 +106,13 @@ impl ProcessThreads {
         if record.bootstrap_self != 0 {
             thread.bootstrap_self = record.bootstrap_self;
         }
-        if python_name.is_some() {
-            thread.facts.python_name = python_name;
+        match python_name {
+            ThreadName::Known(name) => {
+                thread.facts.python_name = Some(name);
+                thread.facts.python_name_missed = false;
+            }
+            ThreadName::Unknown => thread.facts.python_name_missed = thread.facts.python_name.is_none(),
+            ThreadName::None => {}
         }
     }
 
@@ -114,8 +124,16 @@ impl ProcessThreads {
     }
 
     /// The thread ends; its id may come back as another's.
-    pub fn exit(&mut self, record: &ThreadRecord, python_name: Option<String>, threads: &mut Threads) {
+    pub fn exit(
+        &mut self,
+        record: &ThreadRecord,
+        python_name: ThreadName,
+        threads: &mut Threads,
+        counters: &mut Counters,
+    ) {
         self.seen(record, python_name, threads);
+        let id = self.id(record.header.tid, threads);
+        self.count_unknown(id, threads, counters);
         self.by_tid.remove(&record.header.tid);
         self.last = None;
     }
@@ -129,12 +147,19 @@ impl ProcessThreads {
         }
     }
 
-    /// Counts the threads that live and were never announced.
-    pub fn count_unannounced(&self, threads: &Threads, counters: &mut Counters) {
+    /// Counts what is not known of the threads that live.
+    pub fn count_unknowns(&self, threads: &Threads, counters: &mut Counters) {
         for &id in self.by_tid.values() {
+            self.count_unknown(id, threads, counters);
             if !threads.threads[id as usize - 1].announced {
                 counters.add(self.process, Counter::ThreadUnannounced, 0);
             }
+        }
+    }
+
+    fn count_unknown(&self, id: ThreadId, threads: &Threads, counters: &mut Counters) {
+        if threads.threads[id as usize - 1].facts.python_name_missed {
+            counters.add(self.process, Counter::ThreadNameUnknown, 0);
         }
     }
 
@@ -292,6 +317,7 @@ mod tests {
             (other, true, None, "", "", ""),
         ] {
             let facts = NameFacts {
+                python_name_missed: false,
                 is_main,
                 has_python,
                 python_name: python_name.map(str::to_owned),

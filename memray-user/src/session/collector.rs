@@ -1,7 +1,7 @@
 //! The thread that reads the ring and keeps the figures.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use crate::{
     target::{launch::ExitStatus, process::Process, scheduling},
 };
 
-/// How often the ring is looked at. A wake-up by the kernel would cost the target more than this costs us.
+/// How often the ring is looked at. A wake-up for each event would cost the target more than this costs us.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// How often the resident size is read; memray's default.
 const RSS_INTERVAL_NS: u64 = 10_000_000;
@@ -127,16 +127,15 @@ impl State {
         let batch_interval_ns = u64::try_from(BATCH_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
         let mut next_batch_ns = monotonic_ns() + batch_interval_ns;
         let mut next_rss_ns = 0;
+        let mut drained_ns = 0;
         loop {
-            let records = self.drain_some();
-            // Nothing to wait for while more is there than one go takes.
-            let wait = if records < RECORDS_AT_ONCE {
-                POLL_INTERVAL
-            } else {
-                Duration::ZERO
-            };
-            match requests.recv_timeout(wait) {
-                Err(RecvTimeoutError::Timeout) => {}
+            let now = monotonic_ns();
+            if self.drain_some() < RECORDS_AT_ONCE {
+                drained_ns = now;
+                self.ring.wait(POLL_INTERVAL);
+            }
+            match requests.try_recv() {
+                Err(TryRecvError::Empty) => {}
                 Ok(Request::AddProcess {
                     row,
                     reader,
@@ -147,7 +146,7 @@ impl State {
                     let _caller_gone = done.send(());
                 }
                 Ok(Request::Finish { exit_status }) => return self.finish(exit_status),
-                Ok(Request::Abandon) | Err(RecvTimeoutError::Disconnected) => {
+                Ok(Request::Abandon) | Err(TryRecvError::Disconnected) => {
                     return (self.writer, self.losses);
                 }
             }
@@ -158,7 +157,7 @@ impl State {
             }
             if now >= next_batch_ns {
                 self.read_counters();
-                let batch = self.ingest.take_batch(now);
+                let batch = self.ingest.take_batch(drained_ns);
                 self.send(batch);
                 next_batch_ns = monotonic_ns() + batch_interval_ns;
             }

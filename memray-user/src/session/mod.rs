@@ -83,7 +83,7 @@ pub fn record(
     let mut collector = None;
     let mut has_python = false;
     let released = child.run_until_released(|loaded| {
-        let Some(prepared) = prepare(loaded.pid, settings.must_be_python)? else {
+        let Some(prepared) = prepare(loaded.pid, settings.must_be_python, settings.delivery)? else {
             if is_script {
                 return Ok(Decision::WatchForExec);
             }

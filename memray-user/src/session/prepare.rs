@@ -6,7 +6,7 @@ use memray_ebpf::config::TargetConfig;
 
 use super::{error::SessionError, python::PythonProcess};
 use crate::{
-    bpf::ProbeSite,
+    bpf::{Delivery, ProbeSite},
     cpython::{Interpreter, detect},
     model::ProcessRow,
     probes::{ExtraProbe, ProbePlan},
@@ -30,7 +30,11 @@ pub(super) struct Prepared {
 
 /// Looks at a process whose libraries are in place. None if it is to be a Python and is not one (yet): a shell script
 /// that stands for an interpreter, as pyenv has them, becomes one in the end.
-pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>, SessionError> {
+pub(super) fn prepare(
+    pid: u32,
+    must_be_python: bool,
+    delivery: Delivery,
+) -> Result<Option<Prepared>, SessionError> {
     let process = Process::open(pid)?;
     let executable = process.executable()?;
     // Asked first: nothing in a process of another architecture lies where it is looked for below.
@@ -64,7 +68,11 @@ pub(super) fn prepare(pid: u32, must_be_python: bool) -> Result<Option<Prepared>
         ..ProcessRow::default()
     };
     let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
-    let reader = PythonProcess { process, interpreter };
+    let reader = PythonProcess {
+        process,
+        interpreter,
+        threads_wait: delivery == Delivery::Lossless,
+    };
     Ok(Some(Prepared {
         pid,
         row,

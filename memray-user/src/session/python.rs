@@ -4,13 +4,15 @@ use std::ops::Range;
 
 use memray_ebpf::{
     config::FrameOffsets,
-    event::{RawFrame, RawString, ThreadRecord},
+    event::{RawFrame, RawString, RecordKind, ThreadRecord},
+    limits::NAME_WAIT_NS,
     memory::RemoteMemory as _,
 };
 
+use super::clock::monotonic_ns;
 use crate::{
-    cpython::{Interpreter, linetable, strings, thread_name},
-    ingest::{CodeObject, CodeReader, DecodedString},
+    cpython::{Evidence, Interpreter, linetable, strings, thread_name},
+    ingest::{CodeObject, CodeReader, DecodedString, ThreadName},
     target::process::Process,
 };
 
@@ -22,6 +24,8 @@ const MAX_REST_BYTES: u64 = 16 << 20;
 pub(super) struct PythonProcess {
     pub(super) process: Process,
     pub(super) interpreter: Option<Interpreter>,
+    /// New threads wait in the kernel until their names have been read.
+    pub(super) threads_wait: bool,
 }
 
 impl CodeReader for PythonProcess {
@@ -57,8 +61,25 @@ impl CodeReader for PythonProcess {
         frame.owner() < FrameOffsets::FIRST_SHIM_OWNER
     }
 
-    fn thread_name(&self, record: &ThreadRecord) -> Option<String> {
-        thread_name(&self.process, self.interpreter.as_ref()?, record)
+    fn thread_name(&self, record: &ThreadRecord) -> ThreadName {
+        let Some(interpreter) = self.interpreter.as_ref().filter(|_| record.bootstrap_self != 0) else {
+            return ThreadName::None;
+        };
+        let name = |evidence| thread_name(&self.process, interpreter, record, evidence);
+        let is_new = record.header.kind == RecordKind::ThreadSeen as u8;
+        if is_new && self.threads_wait {
+            let name = name(Evidence::Held);
+            // The wait began after the record's time, so until then the thread has certainly stood still.
+            if monotonic_ns() < record.header.time_ns.saturating_add(NAME_WAIT_NS) {
+                return name.map_or(ThreadName::None, ThreadName::Known);
+            }
+        }
+        match name(Evidence::NativeId) {
+            Some(name) => ThreadName::Known(name),
+            // The outermost frame of the main thread is the program's, whatever its first local is.
+            None if is_new && record.header.tid != record.header.pid => ThreadName::Unknown,
+            None => ThreadName::None,
+        }
     }
 
     fn line_table_rest(&self, code: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>> {

@@ -97,6 +97,7 @@ fn check_thread(reader: &Reader<'_>, expected: &Expected) {
         reader.process,
         reader.interpreter,
         &thread_record(state, first_local),
+        cpython::Evidence::Held,
     );
     assert_eq!(name, expected.name, "{expected:?}");
 }

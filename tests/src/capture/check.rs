@@ -22,8 +22,10 @@ impl Capture {
         let finished = self.query("SELECT value FROM meta WHERE key = 'finished'");
         assert_eq!(finished, ["1"], "{name}");
 
+        // Whether a short thread's name is read in time depends on who gets a CPU; the tests of names look at it.
         let losses = self.query(
-            "SELECT DISTINCT reason FROM losses WHERE kind <> 'neutral' AND events > 0 ORDER BY reason",
+            "SELECT DISTINCT reason FROM losses WHERE kind <> 'neutral' AND events > 0
+             AND reason <> 'thread_name_unknown' ORDER BY reason",
         );
         let expected: Vec<&str> = degraded.iter().copied().collect();
         assert_eq!(losses, expected, "{name}: lost or degraded");

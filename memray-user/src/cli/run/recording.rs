@@ -123,7 +123,11 @@ impl From<SessionError> for CommandError {
         let blame = match error {
             // A program of ours that a kernel refuses, a map that it does not make: not for the user to mend.
             SessionError::Bpf(
-                BpfError::Parse(_) | BpfError::Maps(_) | BpfError::Missing { .. } | BpfError::Map { .. },
+                BpfError::Parse(_)
+                | BpfError::Wait(_)
+                | BpfError::Maps(_)
+                | BpfError::Missing { .. }
+                | BpfError::Map { .. },
             ) => Blame::Unexpected,
             _ => Blame::User,
         };

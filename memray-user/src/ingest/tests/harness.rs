@@ -12,7 +12,8 @@ use zerocopy::IntoBytes as _;
 use super::store::Store;
 use crate::{
     ingest::{
-        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, fixture, fixture::Source,
+        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName, fixture,
+        fixture::Source,
     },
     model::{Allocator, ProcessRow, SiteRow},
 };
@@ -122,8 +123,12 @@ impl CodeReader for FakeReader {
         frame.owner() < FrameOffsets::FIRST_SHIM_OWNER
     }
 
-    fn thread_name(&self, record: &ThreadRecord) -> Option<String> {
-        (record.thread_state != 0).then(|| format!("Thread-{}", record.thread_state))
+    fn thread_name(&self, record: &ThreadRecord) -> ThreadName {
+        match record.thread_state {
+            0 => ThreadName::None,
+            UNREADABLE_THREAD => ThreadName::Unknown,
+            state => ThreadName::Known(format!("Thread-{state}")),
+        }
     }
 
     fn line_table_rest(&self, _: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>> {
@@ -131,6 +136,9 @@ impl CodeReader for FakeReader {
         self.line_table.get(range).map(<[u8]>::to_vec)
     }
 }
+
+/// A thread state whose name cannot be read.
+pub(super) const UNREADABLE_THREAD: u64 = 13;
 
 pub(super) struct Harness {
     pub ingest: Ingest,

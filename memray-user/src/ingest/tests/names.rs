@@ -5,7 +5,7 @@ use memray_ebpf::{
     limits::FRAMES_PER_RECORD,
 };
 
-use super::harness::{FakeReader, Harness, PID, Step};
+use super::harness::{FakeReader, Harness, PID, Step, UNREADABLE_THREAD};
 use crate::{
     ingest::{ScriptStart, fixture, fixture::Source},
     model::{Allocator, FrameKind, ProcessRow},
@@ -415,4 +415,26 @@ fn a_thread_that_was_never_announced_has_a_row() {
     ]);
     assert_eq!(threads(&run), [(PID, "MainThread"), (OTHER, "")]);
     assert_eq!(run.store.loss("thread_unannounced"), 2);
+}
+
+#[test]
+fn names_that_were_missed_are_counted_unless_they_come_later() {
+    let mut run = harness();
+    let (seen, exit) = (RecordKind::ThreadSeen, RecordKind::ThreadExit);
+    let other = Harness::source(OTHER);
+    for read_at_exit in [0, 5] {
+        run.push(&fixture::thread(seen, other, 1, UNREADABLE_THREAD, "worker"));
+        run.alloc(OTHER, Allocator::Malloc, 1 + read_at_exit, 10, 0);
+        run.push(&fixture::thread(exit, other, 1, read_at_exit, "worker"));
+    }
+    run.push(&fixture::thread(seen, other, 1, UNREADABLE_THREAD, "worker"));
+    run.alloc(OTHER, Allocator::Malloc, 20, 10, 0);
+    run.finish();
+    let names: Vec<&str> = threads(&run).into_iter().map(|(_, name)| name).collect();
+    assert_eq!(names, ["worker", "Thread-5", "worker"]);
+    assert_eq!(
+        run.store.loss("thread_name_unknown"),
+        2,
+        "one that ended and one that lives"
+    );
 }
