@@ -27,10 +27,12 @@ use crate::{
 
 /// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
 const THREAD_STATE_BYTES: usize = 256;
-const FIELD_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
+const BYTE_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
+/// All fields but `owner` are pointers or lie where one would.
+const WORD_MASK: u32 = BYTE_MASK & !7;
 /// Where the local variables of a frame begin: 360 bytes into the heap objects of 3.8.
-const LOCALS_MASK: u32 = 511;
-const THREAD_STATE_MASK: u32 = THREAD_STATE_BYTES as u32 - 1;
+const LOCALS_MASK: u32 = 511 & !7;
+const THREAD_STATE_MASK: u32 = THREAD_STATE_BYTES as u32 - 8;
 
 /// The state of one walk, with the window of memory that it looks through. Zero is a valid value.
 #[repr(C)]
@@ -42,7 +44,8 @@ pub struct Walk {
     pub visited: u32,
     /// 1 after a frame that could not be read.
     pub fault: u32,
-    window: [u8; WINDOW_BYTES + WINDOW_SLACK_BYTES],
+    /// Words and not bytes: the compiler reads a word that may lie anywhere byte by byte.
+    window: [u64; (WINDOW_BYTES + WINDOW_SLACK_BYTES) / 8],
 }
 
 impl core::fmt::Debug for Walk {
@@ -92,8 +95,8 @@ impl Walk {
         self.visited = 0;
         self.fault = 0;
         self.hash = [seed[0] ^ 0x1234_5678_9abc_def1, seed[1] ^ 0x0fed_cba9_8765_4321];
-        memory.read_into(thread_state, &mut self.window[..THREAD_STATE_BYTES])?;
-        let thread_id = self.window_u64((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
+        self.read(memory, thread_state, THREAD_STATE_BYTES)?;
+        let thread_id = self.word((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
         if thread_id != fs_base {
             // 0: a state that is being made, not bound to its thread yet; it has no frames.
             return if thread_id == 0 {
@@ -102,7 +105,7 @@ impl Walk {
                 Err(StartError::NotThisThread)
             };
         }
-        let mut frame = self.window_u64((offsets.thread_state_frame & THREAD_STATE_MASK) as usize);
+        let mut frame = self.word((offsets.thread_state_frame & THREAD_STATE_MASK) as usize);
         if offsets.cframe_current_frame != FrameOffsets::NONE && frame != 0 {
             frame = memory.read_u64(frame.wrapping_add(u64::from(offsets.cframe_current_frame)))?;
         }
@@ -195,7 +198,7 @@ impl Walk {
             }
             let header = (offset as usize) & (WINDOW_BYTES - 8);
             let mut instruction = self.field(header, offsets.instruction);
-            let mut owner = self.field(header, offsets.owner) as u8;
+            let mut owner = self.owner(header, offsets);
             if heap {
                 // f_lasti is an int; -1 before the first instruction.
                 instruction = i64::from((instruction as u32).cast_signed()).cast_unsigned();
@@ -224,16 +227,13 @@ impl Walk {
         // `fill` of a heap frame reads the header alone; the first local lies behind it.
         let localsplus = (offsets.localsplus & LOCALS_MASK) as usize;
         let length = localsplus + 8;
-        let window = &raw mut self.window;
-        // SAFETY: `length` is at most 520 and the window is larger.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length) };
-        if self.is_over() || memory.read_into(frame, bytes).is_err() {
+        if self.is_over() || self.read(memory, frame, length).is_err() {
             self.frame = 0;
             return None;
         }
-        let owner = self.field(0, offsets.owner) as u8;
+        let owner = self.owner(0, offsets);
         let is_python = offsets.owner == FrameOffsets::NONE || owner < FrameOffsets::FIRST_SHIM_OWNER;
-        let local = self.window_u64(localsplus) & !7;
+        let local = self.word(localsplus) & !7;
         self.frame = self.field(0, offsets.previous);
         self.visited += 1;
         is_python.then_some(local)
@@ -243,7 +243,7 @@ impl Walk {
     /// address of the window and the offset of that last frame in it.
     #[inline(always)]
     fn fill<M: RemoteMemory>(&mut self, memory: &M, offsets: &FrameOffsets) -> Result<(u64, u64), Fault> {
-        let header_bytes = u64::from(offsets.header_bytes & (2 * MAX_FRAME_HEADER_BYTES - 1));
+        let header_bytes = u64::from(offsets.header_bytes & (2 * MAX_FRAME_HEADER_BYTES - 8));
         let mut length = header_bytes;
         if offsets.layout != FrameOffsets::HEAP {
             length += self.frame & (WINDOW_BYTES as u64 - 1);
@@ -252,27 +252,42 @@ impl Walk {
             length = WINDOW_BYTES as u64;
         }
         let base = self.frame.wrapping_add(header_bytes).wrapping_sub(length);
-        let window = &raw mut self.window;
-        // SAFETY: `length` is at most WINDOW_BYTES, which the window has room for.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length as usize) };
-        memory.read_into(base, bytes)?;
+        self.read(memory, base, length as usize)?;
         Ok((base, length.wrapping_sub(header_bytes)))
     }
 
+    /// Copies to the beginning of the window. `length` is at most [`WINDOW_BYTES`].
     #[inline(always)]
-    fn field(&self, header: usize, offset: u32) -> u64 {
-        self.window_u64((header & (WINDOW_BYTES - 8)) + (offset & FIELD_MASK) as usize)
+    fn read<M: RemoteMemory>(&mut self, memory: &M, address: u64, length: usize) -> Result<(), Fault> {
+        let window = &raw mut self.window;
+        // SAFETY: every caller bounds the length, in the way that its verifier can follow.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length) };
+        memory.read_into(address, bytes)
     }
 
-    /// Eight bytes of the window, at any alignment.
+    /// A field of the frame whose header begins at `header` in the window.
     #[inline(always)]
-    fn window_u64(&self, offset: usize) -> u64 {
+    fn field(&self, header: usize, offset: u32) -> u64 {
+        self.word((header & (WINDOW_BYTES - 8)) + (offset & WORD_MASK) as usize)
+    }
+
+    #[inline(always)]
+    fn owner(&self, header: usize, offsets: &FrameOffsets) -> u8 {
+        let offset = (header & (WINDOW_BYTES - 8)) + (offsets.owner & BYTE_MASK) as usize;
+        let window = (&raw const self.window).cast::<u8>();
+        // SAFETY: the masks keep the offset below WINDOW_BYTES + MAX_FRAME_HEADER_BYTES, which the slack covers.
+        unsafe { window.add(offset).read() }
+    }
+
+    /// Eight bytes of the window, at a multiple of eight.
+    #[inline(always)]
+    fn word(&self, offset: usize) -> u64 {
         let window = (&raw const self.window).cast::<u8>();
         // SAFETY: callers mask the offset below WINDOW_BYTES + MAX_FRAME_HEADER_BYTES, and the slack behind the
         // window is at least that and eight bytes.
-        let field = unsafe { window.add(offset) };
-        // SAFETY: as above; any bytes are a valid u64.
-        unsafe { field.cast::<u64>().read_unaligned() }
+        let word = unsafe { window.add(offset) };
+        // SAFETY: as above; the window is aligned, and so is what callers mask.
+        unsafe { word.cast::<u64>().read() }
     }
 }
 

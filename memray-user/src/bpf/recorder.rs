@@ -125,8 +125,14 @@ impl Recorder {
     /// Makes the maps, loads every program and attaches those that watch the whole system (they look at traced
     /// processes only).
     pub fn load(delivery: Delivery) -> Result<Self, BpfError> {
-        let ebpf = load_object(delivery)?;
-        let multi = match load_multi(&ebpf, Half::program) {
+        Self::load_object(OBJECT, delivery)
+    }
+
+    /// As [`load`](Self::load), of another object than the one that is built in, whose maps and records must be the
+    /// same: to measure two builds of the programs side by side.
+    pub fn load_object(object: &[u8], delivery: Delivery) -> Result<Self, BpfError> {
+        let ebpf = make_maps(object, delivery)?;
+        let multi = match load_multi(object, &ebpf, Half::program) {
             Ok(programs) => Some(programs),
             Err(BpfError::Verifier { source, log, program }) => {
                 // A kernel before 6.6 refuses the attach type before it looks at the program: no log.
@@ -160,8 +166,8 @@ impl Recorder {
 
     /// Loads programs that do nothing in place of all: what the probes alone cost.
     pub fn load_floor() -> Result<Self, BpfError> {
-        let ebpf = load_object(Delivery::Lossy)?;
-        let multi = Some(load_multi(&ebpf, Half::floor_program)?);
+        let ebpf = make_maps(OBJECT, Delivery::Lossy)?;
+        let multi = Some(load_multi(OBJECT, &ebpf, Half::floor_program)?);
         Ok(Self {
             ebpf,
             multi,
@@ -383,8 +389,8 @@ where
     program.try_into().ok().ok_or(BpfError::Missing { name })
 }
 
-fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
-    if OBJECT.is_empty() {
+fn make_maps(object: &[u8], delivery: Delivery) -> Result<Ebpf, BpfError> {
+    if object.is_empty() {
         return Err(BpfError::NoObject);
     }
     privileges::require()?;
@@ -393,12 +399,16 @@ fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
     EbpfLoader::new()
         .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
         .override_global(LOSSLESS, &lossless, true)
-        .load(OBJECT)
+        .load(object)
         .map_err(|error| BpfError::Maps(Box::new(error)))
 }
 
-fn load_multi(ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
-    let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
+fn load_multi(
+    object: &[u8],
+    ebpf: &Ebpf,
+    name: fn(Half) -> &'static str,
+) -> Result<MultiPrograms, BpfError> {
+    let object = MultiObject::new(object, |name| ebpf.map(name).and_then(map_fd))?;
     [
         Half::Free,
         Half::CodeDealloc,
