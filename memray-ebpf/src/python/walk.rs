@@ -78,6 +78,14 @@ fn mix(hash: u64, value: u64, multiplier: u64) -> u64 {
     product ^ (product >> 32)
 }
 
+#[inline(always)]
+fn mix_both(hash: [u64; 2], value: u64) -> [u64; 2] {
+    [
+        mix(hash[0], value, 0x9e37_79b9_7f4a_7c15),
+        mix(hash[1], value, 0xd6e8_feb8_6659_fd93),
+    ]
+}
+
 impl Walk {
     /// Finds the innermost frame of `thread_state`, after checking that the state is that of the thread with
     /// `fs_base`. `seed` sets stacks of different processes, lives and epochs apart. Without a frame,
@@ -137,18 +145,15 @@ impl Walk {
             self.fault = 1;
             return false;
         };
-        // Of a contiguous frame the instruction's address alone determines the code object. Of a heap frame it is
-        // an index below 2^20, and code objects are aligned to 16 bytes: both fit side by side.
-        let code_mask = if offsets.layout == FrameOffsets::HEAP {
-            u64::MAX
-        } else {
-            0
-        };
-        let instruction_mask = if offsets.layout == FrameOffsets::HEAP {
-            0xf_ffff
-        } else {
-            u64::MAX
-        };
+        if offsets.layout == FrameOffsets::HEAP {
+            // An index below 2^20, and code objects are aligned to 16 bytes: both fit side by side.
+            let instruction = self.field(0, offsets.instruction) & 0xf_ffff;
+            let code = self.field(0, offsets.code);
+            self.hash = mix_both(self.hash, instruction ^ (code << 16));
+            self.visited += 1;
+            self.frame = self.field(0, offsets.previous);
+            return !self.is_over();
+        }
         let (mut frame, mut hash, mut visited) = (self.frame, self.hash, self.visited);
         for _ in 0..MAX_FRAMES_PER_WINDOW {
             let offset = frame.wrapping_sub(base);
@@ -156,21 +161,15 @@ impl Walk {
                 break;
             }
             let header = (offset as usize) & (WINDOW_BYTES - 8);
-            let previous = self.field(header, offsets.previous);
-            let instruction = self.field(header, offsets.instruction) & instruction_mask;
-            let code = self.field(header, offsets.code) & code_mask;
-            let key = instruction ^ (code << 16);
-            hash = [
-                mix(hash[0], key, 0x9e37_79b9_7f4a_7c15),
-                mix(hash[1], key, 0xd6e8_feb8_6659_fd93),
-            ];
+            // The instruction's address alone determines the code object.
+            hash = mix_both(hash, self.field(header, offsets.instruction));
             visited += 1;
-            frame = previous;
+            frame = self.field(header, offsets.previous);
         }
         self.frame = frame;
         self.hash = hash;
         self.visited = visited;
-        true
+        !self.is_over()
     }
 
     /// Reads once and adds to the record every consecutive frame that the read brought and that has room. False
@@ -217,7 +216,7 @@ impl Walk {
         self.frame = frame;
         self.visited = visited;
         record.frame_count = count;
-        true
+        !self.is_over()
     }
 
     /// Visits one frame; returns its first local variable if it is a Python frame.
