@@ -27,6 +27,9 @@ use crate::{
 
 /// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
 const THREAD_STATE_BYTES: usize = 256;
+/// Callers lie below their callee in a chunk of this size (`DATA_STACK_CHUNK_SIZE`, Include/internal/pycore_pystate.h
+/// and Python/pystate.c, 3.11 to 3.15).
+const CHUNK_BYTES: u64 = 16 << 10;
 const BYTE_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
 /// All fields but `owner` are pointers or lie where one would.
 const WORD_MASK: u32 = BYTE_MASK & !7;
@@ -44,6 +47,10 @@ pub struct Walk {
     pub visited: u32,
     /// 1 after a frame that could not be read.
     pub fault: u32,
+    /// Where the last window that was a page began.
+    page_base: u64,
+    /// The last frame that was read by itself.
+    lone_frame: u64,
     /// Words and not bytes: the compiler reads a word that may lie anywhere byte by byte.
     window: [u64; (WINDOW_BYTES + WINDOW_SLACK_BYTES) / 8],
 }
@@ -99,9 +106,7 @@ impl Walk {
         fs_base: u64,
         seed: [u64; 2],
     ) -> Result<(), StartError> {
-        self.frame = 0;
-        self.visited = 0;
-        self.fault = 0;
+        self.restart(0);
         self.hash = [seed[0] ^ 0x1234_5678_9abc_def1, seed[1] ^ 0x0fed_cba9_8765_4321];
         self.read(memory, thread_state, THREAD_STATE_BYTES)?;
         let thread_id = self.word((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
@@ -117,7 +122,7 @@ impl Walk {
         if offsets.cframe_current_frame != FrameOffsets::NONE && frame != 0 {
             frame = memory.read_u64(frame.wrapping_add(u64::from(offsets.cframe_current_frame)))?;
         }
-        self.frame = frame;
+        self.restart(frame);
         Ok(())
     }
 
@@ -127,6 +132,9 @@ impl Walk {
         self.frame = frame;
         self.visited = 0;
         self.fault = 0;
+        // So that the innermost frame brings its page.
+        self.page_base = frame;
+        self.lone_frame = frame;
     }
 
     /// True when [`step`](Self::hash_step) has nothing left to do.
@@ -244,13 +252,22 @@ impl Walk {
     fn fill<M: RemoteMemory>(&mut self, memory: &M, offsets: &FrameOffsets) -> Result<(u64, u64), Fault> {
         let header_bytes = u64::from(offsets.header_bytes & (2 * MAX_FRAME_HEADER_BYTES - 8));
         let mut length = header_bytes;
-        if offsets.layout != FrameOffsets::HEAP {
-            length += self.frame & (WINDOW_BYTES as u64 - 1);
+        let frame = self.frame;
+        let brings_callers = offsets.layout != FrameOffsets::HEAP
+            && (self.page_base.wrapping_sub(frame) < CHUNK_BYTES
+                || self.lone_frame.wrapping_sub(frame) < CHUNK_BYTES);
+        if brings_callers {
+            length += frame & (WINDOW_BYTES as u64 - 1);
         }
         if length > WINDOW_BYTES as u64 {
             length = WINDOW_BYTES as u64;
         }
-        let base = self.frame.wrapping_add(header_bytes).wrapping_sub(length);
+        let base = frame.wrapping_add(header_bytes).wrapping_sub(length);
+        if brings_callers {
+            self.page_base = base;
+        } else {
+            self.lone_frame = frame;
+        }
         self.read(memory, base, length as usize)?;
         Ok((base, length.wrapping_sub(header_bytes)))
     }
