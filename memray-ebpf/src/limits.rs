@@ -63,6 +63,20 @@ pub const MAX_LINE_TABLE_CHUNKS: u32 = 128;
 /// Bytes of a thread's name in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_BYTES: usize = 16;
 
+/// Instructions that the verifier may follow for each program; a kernel refuses a million. Each is about one and a half
+/// times what Linux 6.18 counts, so that a change that multiplies the paths is noticed where it is made.
+pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 9] = [
+    ("allocator_entry", 0),
+    ("allocator_return", 0),
+    ("code_dealloc", 0),
+    ("free_entry", 0),
+    ("mmap_exit", 0),
+    ("mremap_entry", 0),
+    ("mremap_exit", 0),
+    ("munmap_entry", 0),
+    ("thread_exit", 0),
+];
+
 const _: () = assert!(RING_BYTES.is_power_of_two());
 const _: () = assert!(WINDOW_BYTES.is_power_of_two());
 const _: () = assert!(WINDOW_SLACK_BYTES >= MAX_FRAME_HEADER_BYTES as usize + 8);

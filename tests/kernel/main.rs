@@ -13,3 +13,4 @@ mod run_ending;
 mod run_signals;
 mod run_surroundings;
 mod stacks;
+mod verifier;

@@ -30,6 +30,12 @@ pub enum BpfError {
         /// The verifier's log; may be long.
         log: String,
     },
+    #[error("failed to ask the kernel about program `{program}`")]
+    Information {
+        program: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("failed to load program `{program}`")]
     Load {
         program: &'static str,
@@ -76,9 +82,12 @@ impl BpfError {
                 "the kernel needs CONFIG_UPROBE_EVENTS, CONFIG_FTRACE_SYSCALLS and CONFIG_BPF_EVENTS"
                     .to_owned(),
             ),
-            Self::Parse(_) | Self::Maps(_) | Self::Missing { .. } | Self::Load { .. } | Self::Map { .. } => {
-                None
-            }
+            Self::Parse(_)
+            | Self::Maps(_)
+            | Self::Missing { .. }
+            | Self::Information { .. }
+            | Self::Load { .. }
+            | Self::Map { .. } => None,
         }
     }
 }

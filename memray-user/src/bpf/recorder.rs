@@ -34,7 +34,7 @@ use super::{
     tracepoints::Tracepoints,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memray-ebpf"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memray-ebpf"));
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// What happens when the collector falls behind.
@@ -60,7 +60,7 @@ pub struct ProbeSite {
 /// The program that runs at a place, in the order of attaching: frees first, so that no block is seen whose free
 /// would be missed, then entries, then returns, so that no return comes whose entry was missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Half {
+pub(super) enum Half {
     Free,
     CodeDealloc,
     AllocatorEntry,
@@ -68,6 +68,13 @@ enum Half {
 }
 
 impl Half {
+    pub(super) const ALL: [Self; 4] = [
+        Self::Free,
+        Self::CodeDealloc,
+        Self::AllocatorEntry,
+        Self::AllocatorReturn,
+    ];
+
     fn all_of(role: Role) -> &'static [Self] {
         match role {
             Role::Free => &[Self::Free],
@@ -88,7 +95,7 @@ impl Half {
         }
     }
 
-    const fn program(self) -> &'static str {
+    pub(super) const fn program(self) -> &'static str {
         match self {
             Self::Free => FREE_ENTRY,
             Self::CodeDealloc => CODE_DEALLOC,
@@ -381,7 +388,7 @@ impl Counters {
     }
 }
 
-fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, BpfError>
+pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, BpfError>
 where
     &'a mut T: TryFrom<&'a mut Program>,
 {
@@ -389,7 +396,7 @@ where
     program.try_into().ok().ok_or(BpfError::Missing { name })
 }
 
-fn make_maps(object: &[u8], delivery: Delivery) -> Result<Ebpf, BpfError> {
+pub(super) fn make_maps(object: &[u8], delivery: Delivery) -> Result<Ebpf, BpfError> {
     if object.is_empty() {
         return Err(BpfError::NoObject);
     }
@@ -409,18 +416,13 @@ fn load_multi(
     name: fn(Half) -> &'static str,
 ) -> Result<MultiPrograms, BpfError> {
     let object = MultiObject::new(object, |name| ebpf.map(name).and_then(map_fd))?;
-    [
-        Half::Free,
-        Half::CodeDealloc,
-        Half::AllocatorEntry,
-        Half::AllocatorReturn,
-    ]
-    .into_iter()
-    .map(|half| Ok((half, object.load(name(half))?)))
-    .collect()
+    Half::ALL
+        .into_iter()
+        .map(|half| Ok((half, object.load(name(half))?)))
+        .collect()
 }
 
-fn map_fd(map: &Map) -> Option<RawFd> {
+pub(super) fn map_fd(map: &Map) -> Option<RawFd> {
     let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
         return None;
     };
