@@ -71,6 +71,21 @@ pub const MAX_LINE_TABLE_CHUNKS: u32 = 128;
 /// Bytes of a thread's name in the kernel (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_BYTES: usize = 16;
 
+/// Instructions that the verifier may follow for each program; a kernel refuses a million. Each is about one and a half
+/// times what Linux 6.18 counts, so that a change that multiplies the paths is noticed where it is made.
+pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 10] = [
+    ("allocator_entry", 4_800),
+    ("allocator_return", 112_000),
+    ("code_dealloc", 310),
+    ("free_entry", 620),
+    ("mmap_exit", 107_000),
+    ("mremap_entry", 2_000),
+    ("mremap_exit", 108_000),
+    ("munmap_entry", 2_000),
+    ("process_exec", 410),
+    ("thread_exit", 420),
+];
+
 const _: () = assert!(RING_BYTES.is_power_of_two());
 const _: () = assert!(WINDOW_BYTES.is_power_of_two());
 const _: () = assert!(WINDOW_SLACK_BYTES >= MAX_FRAME_HEADER_BYTES as usize + 8);

@@ -25,3 +25,4 @@ mod stacks;
 mod start_up;
 mod thread_names;
 mod threads;
+mod verifier;

@@ -3,6 +3,7 @@
 //! One entry point for a person and for CI. Each command says what it runs before it runs it, does its own set-up,
 //! and may be repeated at any time: what is there already is left alone.
 
+mod bench;
 mod codegen;
 mod command;
 mod demo;
@@ -33,6 +34,8 @@ enum Task {
     Demo,
     /// Set up, then check the format, lint, and run every test, unprivileged and root.
     Test(test::Options),
+    /// Set up, then measure what a traced allocation costs beside programs that do nothing. Needs root.
+    Bench(bench::Options),
     /// Check what no compiler checks: imports, module docs, sizes, licences, text.
     Tidy,
     /// Write the files that are made from code.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::for_tests(&workspace),
         Task::Demo => demo::run(&workspace),
         Task::Test(options) => test::run(&workspace, options),
+        Task::Bench(options) => bench::run(&workspace, &options),
         Task::Tidy => tidy::run(&workspace),
         Task::Codegen { check } => codegen::run(&workspace, check),
     });

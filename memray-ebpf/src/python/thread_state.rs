@@ -28,27 +28,27 @@ pub struct Found {
     pub tss_slot_offset: u64,
 }
 
-/// Finds the state attached to the thread, else the one bound to it.
+/// Finds the state bound to the thread, with the GIL or without.
 ///
-/// Right with the GIL and without: `_Py_tss_tstate` (3.12+) is null while a thread has released the GIL, the
-/// value of `autoTSSkey` (until 3.14) and `_Py_tss_gilstate` (3.15) are not.
+/// It is never another one than the attached state: whatever attaches a state binds it too (`tstate_activate`,
+/// Python/pystate.c of 3.12 to 3.15; before 3.12 there is no attached state in a thread-local variable). The pthread
+/// slot takes one read, a variable of a shared libpython three. The attached state is asked only where nothing is
+/// known of a bound one; it is null while the thread has released the GIL.
 #[inline(always)]
 pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u64) -> Result<Found, Fault> {
     let mut found = Found {
         thread_state: 0,
         tss_slot_offset: 0,
     };
-    if source.attached.mode != TlsVariable::NONE {
-        found.thread_state = read_tls(memory, &source.attached, fs_base)?;
-        if found.thread_state != 0 {
-            return Ok(found);
-        }
-    }
-    if source.bound.mode != TlsVariable::NONE {
-        found.thread_state = read_tls(memory, &source.bound, fs_base)?;
-        return Ok(found);
-    }
     if source.tss_key_address == 0 {
+        let variable = if source.bound.mode == TlsVariable::NONE {
+            &source.attached
+        } else {
+            &source.bound
+        };
+        if variable.mode != TlsVariable::NONE {
+            found.thread_state = read_tls(memory, variable, fs_base)?;
+        }
         return Ok(found);
     }
     let mut slot_offset = source.tss_slot_offset;
@@ -153,15 +153,26 @@ mod tests {
     }
 
     #[test]
-    fn attached_before_bound() {
-        let source = ThreadStateSource {
+    fn bound_before_attached() {
+        let attached = ThreadStateSource {
             attached: static_tls(-24),
-            bound: static_tls(-40),
             ..ThreadStateSource::default()
         };
-        check(&[(FS_BASE - 24, 7), (FS_BASE - 40, 8)], source, Ok((7, 0)));
-        check(&[(FS_BASE - 24, 0), (FS_BASE - 40, 8)], source, Ok((8, 0)));
-        check(&[], source, Err(Fault));
+        let both = ThreadStateSource {
+            bound: static_tls(-40),
+            ..attached
+        };
+        let with_key = ThreadStateSource {
+            attached: static_tls(-24),
+            tss_slot_offset: 0x348,
+            ..with_key()
+        };
+        let words = [(FS_BASE - 24, 7), (FS_BASE - 40, 8), (FS_BASE + 0x348, 9)];
+        check(&words, attached, Ok((7, 0)));
+        check(&words, both, Ok((8, 0)));
+        check(&words, with_key, Ok((9, 0)));
+        check(&words, ThreadStateSource::default(), Ok((0, 0)));
+        check(&[], both, Err(Fault));
     }
 
     #[test]

@@ -27,10 +27,15 @@ use crate::{
 
 /// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
 const THREAD_STATE_BYTES: usize = 256;
-const FIELD_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
+/// Callers lie below their callee in a chunk of this size (`DATA_STACK_CHUNK_SIZE`,
+/// `Include/internal/pycore_pystate.h` and `Python/pystate.c`, 3.11 to 3.15).
+const CHUNK_BYTES: u64 = 16 << 10;
+const BYTE_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
+/// All fields but `owner` are pointers or lie where one would.
+const WORD_MASK: u32 = BYTE_MASK & !7;
 /// Where the local variables of a frame begin: 360 bytes into the heap objects of 3.8.
-const LOCALS_MASK: u32 = 511;
-const THREAD_STATE_MASK: u32 = THREAD_STATE_BYTES as u32 - 1;
+const LOCALS_MASK: u32 = 511 & !7;
+const THREAD_STATE_MASK: u32 = THREAD_STATE_BYTES as u32 - 8;
 
 /// The state of one walk, with the window of memory that it looks through. Zero is a valid value.
 #[repr(C)]
@@ -42,7 +47,12 @@ pub struct Walk {
     pub visited: u32,
     /// 1 after a frame that could not be read.
     pub fault: u32,
-    window: [u8; WINDOW_BYTES + WINDOW_SLACK_BYTES],
+    /// Where the last window that was a page began.
+    page_base: u64,
+    /// The last frame that was read by itself.
+    lone_frame: u64,
+    /// Words and not bytes: the compiler reads a word that may lie anywhere byte by byte.
+    window: [u64; (WINDOW_BYTES + WINDOW_SLACK_BYTES) / 8],
 }
 
 impl core::fmt::Debug for Walk {
@@ -75,6 +85,14 @@ fn mix(hash: u64, value: u64, multiplier: u64) -> u64 {
     product ^ (product >> 32)
 }
 
+#[inline(always)]
+fn mix_both(hash: [u64; 2], value: u64) -> [u64; 2] {
+    [
+        mix(hash[0], value, 0x9e37_79b9_7f4a_7c15),
+        mix(hash[1], value, 0xd6e8_feb8_6659_fd93),
+    ]
+}
+
 impl Walk {
     /// Finds the innermost frame of `thread_state`, after checking that the state is that of the thread with
     /// `fs_base`. `seed` sets stacks of different processes, lives and epochs apart. Without a frame,
@@ -88,12 +106,10 @@ impl Walk {
         fs_base: u64,
         seed: [u64; 2],
     ) -> Result<(), StartError> {
-        self.frame = 0;
-        self.visited = 0;
-        self.fault = 0;
+        self.restart(0);
         self.hash = [seed[0] ^ 0x1234_5678_9abc_def1, seed[1] ^ 0x0fed_cba9_8765_4321];
-        memory.read_into(thread_state, &mut self.window[..THREAD_STATE_BYTES])?;
-        let thread_id = self.window_u64((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
+        self.read(memory, thread_state, THREAD_STATE_BYTES)?;
+        let thread_id = self.word((offsets.thread_state_thread_id & THREAD_STATE_MASK) as usize);
         if thread_id != fs_base {
             // 0: a state that is being made, not bound to its thread yet; it has no frames.
             return if thread_id == 0 {
@@ -102,11 +118,11 @@ impl Walk {
                 Err(StartError::NotThisThread)
             };
         }
-        let mut frame = self.window_u64((offsets.thread_state_frame & THREAD_STATE_MASK) as usize);
+        let mut frame = self.word((offsets.thread_state_frame & THREAD_STATE_MASK) as usize);
         if offsets.cframe_current_frame != FrameOffsets::NONE && frame != 0 {
             frame = memory.read_u64(frame.wrapping_add(u64::from(offsets.cframe_current_frame)))?;
         }
-        self.frame = frame;
+        self.restart(frame);
         Ok(())
     }
 
@@ -116,6 +132,9 @@ impl Walk {
         self.frame = frame;
         self.visited = 0;
         self.fault = 0;
+        // So that the innermost frame brings its page.
+        self.page_base = frame;
+        self.lone_frame = frame;
     }
 
     /// True when [`step`](Self::hash_step) has nothing left to do.
@@ -134,18 +153,15 @@ impl Walk {
             self.fault = 1;
             return false;
         };
-        // Of a contiguous frame the instruction's address alone determines the code object. Of a heap frame it is
-        // an index below 2^20, and code objects are aligned to 16 bytes: both fit side by side.
-        let code_mask = if offsets.layout == FrameOffsets::HEAP {
-            u64::MAX
-        } else {
-            0
-        };
-        let instruction_mask = if offsets.layout == FrameOffsets::HEAP {
-            0xf_ffff
-        } else {
-            u64::MAX
-        };
+        if offsets.layout == FrameOffsets::HEAP {
+            // An index below 2^20, and code objects are aligned to 16 bytes: both fit side by side.
+            let instruction = self.field(0, offsets.instruction) & 0xf_ffff;
+            let code = self.field(0, offsets.code);
+            self.hash = mix_both(self.hash, instruction ^ (code << 16));
+            self.visited += 1;
+            self.frame = self.field(0, offsets.previous);
+            return !self.is_over();
+        }
         let (mut frame, mut hash, mut visited) = (self.frame, self.hash, self.visited);
         for _ in 0..MAX_FRAMES_PER_WINDOW {
             let offset = frame.wrapping_sub(base);
@@ -153,21 +169,15 @@ impl Walk {
                 break;
             }
             let header = (offset as usize) & (WINDOW_BYTES - 8);
-            let previous = self.field(header, offsets.previous);
-            let instruction = self.field(header, offsets.instruction) & instruction_mask;
-            let code = self.field(header, offsets.code) & code_mask;
-            let key = instruction ^ (code << 16);
-            hash = [
-                mix(hash[0], key, 0x9e37_79b9_7f4a_7c15),
-                mix(hash[1], key, 0xd6e8_feb8_6659_fd93),
-            ];
+            // The instruction's address alone determines the code object.
+            hash = mix_both(hash, self.field(header, offsets.instruction));
             visited += 1;
-            frame = previous;
+            frame = self.field(header, offsets.previous);
         }
         self.frame = frame;
         self.hash = hash;
         self.visited = visited;
-        true
+        !self.is_over()
     }
 
     /// Reads once and adds to the record every consecutive frame that the read brought and that has room. False
@@ -195,7 +205,7 @@ impl Walk {
             }
             let header = (offset as usize) & (WINDOW_BYTES - 8);
             let mut instruction = self.field(header, offsets.instruction);
-            let mut owner = self.field(header, offsets.owner) as u8;
+            let mut owner = self.owner(header, offsets);
             if heap {
                 // f_lasti is an int; -1 before the first instruction.
                 instruction = i64::from((instruction as u32).cast_signed()).cast_unsigned();
@@ -214,7 +224,7 @@ impl Walk {
         self.frame = frame;
         self.visited = visited;
         record.frame_count = count;
-        true
+        !self.is_over()
     }
 
     /// Visits one frame; returns its first local variable if it is a Python frame.
@@ -224,16 +234,13 @@ impl Walk {
         // `fill` of a heap frame reads the header alone; the first local lies behind it.
         let localsplus = (offsets.localsplus & LOCALS_MASK) as usize;
         let length = localsplus + 8;
-        let window = &raw mut self.window;
-        // SAFETY: `length` is at most 520 and the window is larger.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length) };
-        if self.is_over() || memory.read_into(frame, bytes).is_err() {
+        if self.is_over() || self.read(memory, frame, length).is_err() {
             self.frame = 0;
             return None;
         }
-        let owner = self.field(0, offsets.owner) as u8;
+        let owner = self.owner(0, offsets);
         let is_python = offsets.owner == FrameOffsets::NONE || owner < FrameOffsets::FIRST_SHIM_OWNER;
-        let local = self.window_u64(localsplus) & !7;
+        let local = self.word(localsplus) & !7;
         self.frame = self.field(0, offsets.previous);
         self.visited += 1;
         is_python.then_some(local)
@@ -243,36 +250,68 @@ impl Walk {
     /// address of the window and the offset of that last frame in it.
     #[inline(always)]
     fn fill<M: RemoteMemory>(&mut self, memory: &M, offsets: &FrameOffsets) -> Result<(u64, u64), Fault> {
-        let header_bytes = u64::from(offsets.header_bytes & (2 * MAX_FRAME_HEADER_BYTES - 1));
+        let header_bytes = u64::from(offsets.header_bytes & (2 * MAX_FRAME_HEADER_BYTES - 8));
         let mut length = header_bytes;
-        if offsets.layout != FrameOffsets::HEAP {
-            length += self.frame & (WINDOW_BYTES as u64 - 1);
+        let frame = self.frame;
+        let brings_callers = offsets.layout != FrameOffsets::HEAP
+            && (self.page_base.wrapping_sub(frame) < CHUNK_BYTES
+                || self.lone_frame.wrapping_sub(frame) < CHUNK_BYTES);
+        if brings_callers {
+            length += frame & (WINDOW_BYTES as u64 - 1);
         }
         if length > WINDOW_BYTES as u64 {
             length = WINDOW_BYTES as u64;
         }
-        let base = self.frame.wrapping_add(header_bytes).wrapping_sub(length);
-        let window = &raw mut self.window;
-        // SAFETY: `length` is at most WINDOW_BYTES, which the window has room for.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length as usize) };
-        memory.read_into(base, bytes)?;
+        let base = frame.wrapping_add(header_bytes).wrapping_sub(length);
+        if brings_callers {
+            self.page_base = base;
+        } else {
+            self.lone_frame = frame;
+        }
+        self.read(memory, base, length as usize)?;
         Ok((base, length.wrapping_sub(header_bytes)))
     }
 
+    /// Copies to the beginning of the window. `length` is at most [`WINDOW_BYTES`].
     #[inline(always)]
-    fn field(&self, header: usize, offset: u32) -> u64 {
-        self.window_u64((header & (WINDOW_BYTES - 8)) + (offset & FIELD_MASK) as usize)
+    fn read<M: RemoteMemory>(&mut self, memory: &M, address: u64, length: usize) -> Result<(), Fault> {
+        let window = &raw mut self.window;
+        // SAFETY: every caller bounds the length, in the way that its verifier can follow.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(window.cast::<u8>(), length) };
+        memory.read_into(address, bytes)
     }
 
-    /// Eight bytes of the window, at any alignment.
+    /// A field of the frame whose header begins at `header` in the window.
     #[inline(always)]
-    fn window_u64(&self, offset: usize) -> u64 {
+    fn field(&self, header: usize, offset: u32) -> u64 {
+        self.word((header & (WINDOW_BYTES - 8)) + (offset & WORD_MASK) as usize)
+    }
+
+    #[inline(always)]
+    fn owner(&self, header: usize, offsets: &FrameOffsets) -> u8 {
+        let offset = (header & (WINDOW_BYTES - 8)) + (offsets.owner & BYTE_MASK) as usize;
+        let window = (&raw const self.window).cast::<u8>();
+        // SAFETY: the masks keep the offset below WINDOW_BYTES + MAX_FRAME_HEADER_BYTES, which the slack covers.
+        let byte = unsafe { window.add(offset) };
+        // SAFETY: as above.
+        unsafe { byte.read() }
+    }
+
+    /// Eight bytes of the window, at a multiple of eight.
+    #[inline(always)]
+    fn word(&self, offset: usize) -> u64 {
         let window = (&raw const self.window).cast::<u8>();
         // SAFETY: callers mask the offset below WINDOW_BYTES + MAX_FRAME_HEADER_BYTES, and the slack behind the
         // window is at least that and eight bytes.
-        let field = unsafe { window.add(offset) };
-        // SAFETY: as above; any bytes are a valid u64.
-        unsafe { field.cast::<u64>().read_unaligned() }
+        let word = unsafe { window.add(offset) };
+        #[expect(
+            clippy::cast_ptr_alignment,
+            reason = "the window is aligned, and so is what callers mask"
+        )]
+        // SAFETY: as above.
+        unsafe {
+            word.cast::<u64>().read()
+        }
     }
 }
 

@@ -34,6 +34,12 @@ pub enum BpfError {
         /// The verifier's log; may be long.
         log: String,
     },
+    #[error("failed to ask the kernel about program `{program}`")]
+    Information {
+        program: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("failed to load program `{program}`")]
     Load {
         program: &'static str,
@@ -86,6 +92,7 @@ impl BpfError {
             | Self::Wait(_)
             | Self::Maps(_)
             | Self::Missing { .. }
+            | Self::Information { .. }
             | Self::Load { .. }
             | Self::Map { .. } => None,
         }

@@ -15,6 +15,8 @@ mod programs;
 mod recorder;
 mod system;
 mod tracepoints;
+mod verified;
 
 pub use error::BpfError;
 pub use recorder::{Counters, Delivery, ProbeSite, Recorder, RingReader};
+pub use verified::{VerifiedProgram, verify_programs};

@@ -36,7 +36,7 @@ use super::{
     tracepoints::Tracepoints,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memray-ebpf"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memray-ebpf"));
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// What happens when the collector falls behind.
@@ -62,7 +62,7 @@ pub struct ProbeSite {
 /// The program that runs at a place, in the order of attaching: frees first, so that no block is seen whose free
 /// would be missed, then entries, then returns, so that no return comes whose entry was missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Half {
+pub(super) enum Half {
     Free,
     CodeDealloc,
     AllocatorEntry,
@@ -70,6 +70,13 @@ enum Half {
 }
 
 impl Half {
+    pub(super) const ALL: [Self; 4] = [
+        Self::Free,
+        Self::CodeDealloc,
+        Self::AllocatorEntry,
+        Self::AllocatorReturn,
+    ];
+
     fn all_of(role: Role) -> &'static [Self] {
         match role {
             Role::Free => &[Self::Free],
@@ -90,7 +97,7 @@ impl Half {
         }
     }
 
-    const fn program(self) -> &'static str {
+    pub(super) const fn program(self) -> &'static str {
         match self {
             Self::Free => FREE_ENTRY,
             Self::CodeDealloc => CODE_DEALLOC,
@@ -127,8 +134,14 @@ impl Recorder {
     /// Makes the maps, loads every program and attaches those that watch the whole system (they look at traced
     /// processes only).
     pub fn load(delivery: Delivery) -> Result<Self, BpfError> {
-        let ebpf = load_object(delivery)?;
-        let multi = match load_multi(&ebpf, Half::program) {
+        Self::load_object(OBJECT, delivery)
+    }
+
+    /// As [`load`](Self::load), of another object than the one that is built in, whose maps and records must be the
+    /// same: to measure two builds of the programs side by side.
+    pub fn load_object(object: &[u8], delivery: Delivery) -> Result<Self, BpfError> {
+        let ebpf = make_maps(object, delivery)?;
+        let multi = match load_multi(object, &ebpf, Half::program) {
             Ok(programs) => Some(programs),
             Err(BpfError::Verifier { source, log, program }) => {
                 // A kernel before 6.6 refuses the attach type before it looks at the program: no log.
@@ -164,8 +177,8 @@ impl Recorder {
 
     /// Loads programs that do nothing in place of all: what the probes alone cost.
     pub fn load_floor() -> Result<Self, BpfError> {
-        let ebpf = load_object(Delivery::Lossy)?;
-        let multi = Some(load_multi(&ebpf, Half::floor_program)?);
+        let ebpf = make_maps(OBJECT, Delivery::Lossy)?;
+        let multi = Some(load_multi(OBJECT, &ebpf, Half::floor_program)?);
         Ok(Self {
             ebpf,
             multi,
@@ -410,7 +423,7 @@ impl Counters {
     }
 }
 
-fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, BpfError>
+pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, BpfError>
 where
     &'a mut T: TryFrom<&'a mut Program>,
 {
@@ -418,8 +431,8 @@ where
     program.try_into().ok().ok_or(BpfError::Missing { name })
 }
 
-fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
-    if OBJECT.is_empty() {
+pub(super) fn make_maps(object: &[u8], delivery: Delivery) -> Result<Ebpf, BpfError> {
+    if object.is_empty() {
         return Err(BpfError::NoObject);
     }
     privileges::require()?;
@@ -428,24 +441,19 @@ fn load_object(delivery: Delivery) -> Result<Ebpf, BpfError> {
     EbpfLoader::new()
         .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
         .override_global(LOSSLESS, &lossless, true)
-        .load(OBJECT)
+        .load(object)
         .map_err(|error| BpfError::Maps(Box::new(error)))
 }
 
-fn load_multi(ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
-    let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
-    [
-        Half::Free,
-        Half::CodeDealloc,
-        Half::AllocatorEntry,
-        Half::AllocatorReturn,
-    ]
-    .into_iter()
-    .map(|half| Ok((half, object.load(name(half))?)))
-    .collect()
+fn load_multi(object: &[u8], ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
+    let object = MultiObject::new(object, |name| ebpf.map(name).and_then(map_fd))?;
+    Half::ALL
+        .into_iter()
+        .map(|half| Ok((half, object.load(name(half))?)))
+        .collect()
 }
 
-fn map_fd(map: &Map) -> Option<RawFd> {
+pub(super) fn map_fd(map: &Map) -> Option<RawFd> {
     let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
         return None;
     };

@@ -120,6 +120,30 @@ pub(super) fn load_multi_program(load: &ProgramLoad<'_>) -> Result<OwnedFd, (io:
     }
 }
 
+/// How many instructions the verifier followed, over all paths, to accept the program (`struct bpf_prog_info`,
+/// include/uapi/linux/bpf.h).
+pub(super) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: plain numbers.
+    let mut info: aya_obj::generated::bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attributes = zeroed_attributes();
+    attributes.info.bpf_fd = program.as_raw_fd().cast_unsigned();
+    attributes.info.info_len = length(size_of_val(&info));
+    attributes.info.info = std::ptr::from_mut(&mut info) as u64;
+    // SAFETY: the attributes are initialized, as large as said, and point at memory that outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            i64::from(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD as u32),
+            std::ptr::from_mut(&mut attributes),
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info.verified_insns)
+}
+
 /// Loads a rejected program again to learn why.
 fn rejection_log(attributes: &mut bpf_attr) -> String {
     let mut log = vec![0u8; LOG_BYTES];
