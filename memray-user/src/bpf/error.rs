@@ -1,6 +1,6 @@
 //! What can go wrong between the object and the first event.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 /// An error of this module, with what a person can do about it in [`BpfError::hint`].
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +31,10 @@ pub enum BpfError {
         program: &'static str,
         #[source]
         source: io::Error,
-        /// The verifier's log; may be long.
+        /// The verifier's log; may be long, and empty where the kernel did not look at the program.
         log: String,
+        /// Where the log has been kept for a report.
+        log_file: Option<PathBuf>,
     },
     #[error("failed to ask the kernel about program `{program}`")]
     Information {
@@ -81,8 +83,14 @@ impl BpfError {
             Self::KernelTypes(_) | Self::KernelTypeMissing { .. } => {
                 Some("memray needs a kernel built with CONFIG_DEBUG_INFO_BTF, 6.1 or later".to_owned())
             }
-            Self::Verifier { .. } => {
-                Some("please report this with the output of `uname -r` and of `memray -vv`".to_owned())
+            Self::Verifier {
+                log_file: Some(path), ..
+            } => Some(format!(
+                "please report this with the output of `uname -a` and the file `{}`",
+                path.display()
+            )),
+            Self::Verifier { log_file: None, .. } => {
+                Some("please report this with the output of `uname -a`".to_owned())
             }
             Self::Attach { .. } | Self::Tracepoint { .. } => Some(
                 "the kernel needs CONFIG_UPROBE_EVENTS, CONFIG_FTRACE_SYSCALLS and CONFIG_BPF_EVENTS"

@@ -89,6 +89,7 @@ impl MultiObject {
             },
         };
         load_multi_program(&load).map_err(|(source, log)| BpfError::Verifier {
+            log_file: None,
             program: name,
             source,
             log,

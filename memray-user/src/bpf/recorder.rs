@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
+    io::Write as _,
     num::NonZeroU32,
     os::{
         fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
@@ -143,10 +144,18 @@ impl Recorder {
         let ebpf = make_maps(object, delivery)?;
         let multi = match load_multi(object, &ebpf, Half::program) {
             Ok(programs) => Some(programs),
-            Err(BpfError::Verifier { source, log, program }) => {
+            Err(BpfError::Verifier {
+                source, log, program, ..
+            }) => {
                 // A kernel before 6.6 refuses the attach type before it looks at the program: no log.
                 if !log.is_empty() || source.raw_os_error() != Some(libc::EINVAL) {
-                    return Err(BpfError::Verifier { program, source, log });
+                    let log_file = keep_log(program, &log);
+                    return Err(BpfError::Verifier {
+                        program,
+                        source,
+                        log,
+                        log_file,
+                    });
                 }
                 None
             }
@@ -458,6 +467,19 @@ pub(super) fn map_fd(map: &Map) -> Option<RawFd> {
         return None;
     };
     Some(data.fd().as_fd().as_raw_fd())
+}
+
+/// Puts the verifier's log where it can be found; None if that fails too. Refuses a file that is there already, so
+/// that nobody can lead a privileged memray to overwrite another.
+fn keep_log(program: &str, log: &str) -> Option<PathBuf> {
+    let path = env::temp_dir().join(format!("memray-verifier-{program}.{}.log", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .ok()?;
+    file.write_all(log.as_bytes()).ok()?;
+    Some(path)
 }
 
 fn task_fs_base_offset() -> Result<u64, BpfError> {

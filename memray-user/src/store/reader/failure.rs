@@ -86,7 +86,7 @@ pub(super) fn other_database(path: &Path) -> CaptureError {
             "`{}` is not a capture: it is an SQLite database of another program",
             path.display()
         ),
-        "name a file that `memray run` or `memray attach` has written",
+        "name a file that `memray run` has written",
     )
 }
 
@@ -166,7 +166,7 @@ pub(super) fn rows_missing(path: &Path, threshold: u64) -> CaptureError {
              are not known",
             path.display()
         ),
-        "the totals for threshold 1 are in every capture; for others record without `--aggregate`",
+        "rows were left out because the disk was full; the totals for threshold 1 are in every capture",
     )
 }
 

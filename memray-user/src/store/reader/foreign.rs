@@ -72,7 +72,7 @@ impl Kind {
                 "read it with the memray that wrote it, or record again with this one"
             }
             Self::Gzip | Self::Zstandard | Self::Xz | Self::Zip => "unpack it first",
-            _ => "name a file that `memray run` or `memray attach` has written",
+            _ => "name a file that `memray run` has written",
         }
     }
 }

@@ -92,8 +92,7 @@ impl LaunchError {
                 _ => None,
             },
             Self::Trace { .. } => Some(
-                "a container or a sandbox can forbid ptrace; grant CAP_SYS_PTRACE, or start the program first and \
-                 attach to it",
+                "a container or a sandbox can forbid ptrace: grant it CAP_SYS_PTRACE and the system call",
             ),
             _ => None,
         }
