@@ -66,15 +66,15 @@ pub const COMM_BYTES: usize = 16;
 /// Instructions that the verifier may follow for each program; a kernel refuses a million. Each is about one and a half
 /// times what Linux 6.18 counts, so that a change that multiplies the paths is noticed where it is made.
 pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 9] = [
-    ("allocator_entry", 0),
-    ("allocator_return", 0),
-    ("code_dealloc", 0),
-    ("free_entry", 0),
-    ("mmap_exit", 0),
-    ("mremap_entry", 0),
-    ("mremap_exit", 0),
-    ("munmap_entry", 0),
-    ("thread_exit", 0),
+    ("allocator_entry", 4_600),
+    ("allocator_return", 112_000),
+    ("code_dealloc", 310),
+    ("free_entry", 450),
+    ("mmap_exit", 107_000),
+    ("mremap_entry", 2_000),
+    ("mremap_exit", 108_000),
+    ("munmap_entry", 2_000),
+    ("thread_exit", 450),
 ];
 
 const _: () = assert!(RING_BYTES.is_power_of_two());

@@ -9,7 +9,10 @@ use memray_user::bpf::verify_programs;
 fn every_program_is_within_its_budget() {
     let mut programs = verify_programs().unwrap();
     programs.sort_by_key(|program| program.name);
-    let mut table = format!("{:<18} {:>12} {:>10} {:>8}\n", "program", "instructions", "budget", "ms");
+    let mut table = format!(
+        "{:<18} {:>12} {:>10} {:>8}\n",
+        "program", "instructions", "budget", "ms"
+    );
     let mut names = Vec::new();
     let mut is_within = true;
     for (program, (name, budget)) in programs.iter().zip(VERIFIED_INSTRUCTIONS) {

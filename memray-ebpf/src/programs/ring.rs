@@ -1,10 +1,8 @@
 //! Records into the ring, and the wait that keeps it from overflowing.
 
-use core::cell::UnsafeCell;
-
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
-    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns, bpf_loop, bpf_ringbuf_output},
+    helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_ringbuf_output},
     maps::ring_buf::RingBufEntry,
 };
 use memray_ebpf::{
@@ -20,15 +18,6 @@ use super::{
 
 /// The collector polls; a wake-up would cost the target up to 5 microseconds.
 const SUBMIT_FLAGS: u64 = BPF_RB_NO_WAKEUP as u64;
-
-/// A word that all programs share. The target has no atomic loads and stores, but those of a word are whole.
-struct Shared(UnsafeCell<u64>);
-
-// SAFETY: see above.
-unsafe impl Sync for Shared {}
-
-static TICK: Shared = Shared(UnsafeCell::new(0));
-static TICK_TIME_NS: Shared = Shared(UnsafeCell::new(0));
 
 /// A place in the ring, or None after counting `full`.
 #[inline(always)]
@@ -70,28 +59,9 @@ pub(super) fn header(kind: RecordKind, allocator: u8, flags: u16, ids: Ids) -> R
         tid: ids.tid,
         pid: ids.pid,
         reserved: 0,
-        time_ns: tick_time_ns(),
-    }
-}
-
-/// The time of the first event in this tick of the kernel (4 ms at 250 Hz), which is exact enough for a timeline and
-/// takes a tenth of the time that the clock does.
-#[inline(always)]
-fn tick_time_ns() -> u64 {
-    // SAFETY: takes nothing, returns a number.
-    let tick = unsafe { bpf_jiffies64() };
-    // SAFETY: programs on other CPUs may write at the same time; then either time is that of this tick.
-    if unsafe { TICK.0.get().read_volatile() } != tick {
         // SAFETY: takes nothing, returns a number.
-        let time_ns = unsafe { bpf_ktime_get_ns() };
-        // SAFETY: as above.
-        unsafe { TICK_TIME_NS.0.get().write_volatile(time_ns) };
-        // SAFETY: as above.
-        unsafe { TICK.0.get().write_volatile(tick) };
-        return time_ns;
+        time_ns: unsafe { bpf_ktime_get_ns() },
     }
-    // SAFETY: as above.
-    unsafe { TICK_TIME_NS.0.get().read_volatile() }
 }
 
 #[repr(C)]

@@ -410,11 +410,7 @@ pub(super) fn make_maps(object: &[u8], delivery: Delivery) -> Result<Ebpf, BpfEr
         .map_err(|error| BpfError::Maps(Box::new(error)))
 }
 
-fn load_multi(
-    object: &[u8],
-    ebpf: &Ebpf,
-    name: fn(Half) -> &'static str,
-) -> Result<MultiPrograms, BpfError> {
+fn load_multi(object: &[u8], ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
     let object = MultiObject::new(object, |name| ebpf.map(name).and_then(map_fd))?;
     Half::ALL
         .into_iter()
