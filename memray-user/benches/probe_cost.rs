@@ -9,7 +9,11 @@
 //!
 //! `MEMRAY_BENCH_PYTHON` is the interpreter. `MEMRAY_BENCH_OBJECTS`, separated by colons, are BPF objects of other
 //! builds, measured in the same rounds.
-#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its table and how far it is"
+)]
 
 use std::{
     env,
@@ -20,7 +24,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -57,6 +61,8 @@ for line in sys.stdin:
 const DEPTHS: [u32; 5] = [5, 10, 30, 100, 230];
 const MIN_ROUNDS: usize = 5;
 const MAX_ROUNDS: usize = 15;
+/// No further round is begun after this long.
+const MAX_TIME: Duration = Duration::from_secs(90);
 /// More rounds are run while the middle half of the rounds' ratios is wider than this at any depth.
 const GOOD_SPREAD: f64 = 0.03;
 
@@ -148,12 +154,17 @@ fn main() -> Result<()> {
     let mut target = Target::start(&python)?;
     separate(&target.child)?;
     let mut variants = variants()?;
-    let mut rounds = 0;
-    while rounds < MIN_ROUNDS || (rounds < MAX_ROUNDS && widest_spread(&variants) > GOOD_SPREAD) {
+    let (mut rounds, mut spread, since) = (0, 1.0, Instant::now());
+    while rounds < MIN_ROUNDS || (spread > GOOD_SPREAD && rounds < MAX_ROUNDS && since.elapsed() < MAX_TIME) {
         for variant in &mut variants {
             variant.measure(&mut target)?;
         }
         rounds += 1;
+        spread = widest_spread(&variants);
+        eprintln!(
+            "round {rounds}: the ratios differ by {:.1} % at most",
+            spread * 100.0
+        );
     }
     println!("{}", describe(&python)?);
     println!("{rounds} rounds; ns of CPU time for one calloc and one free\n");

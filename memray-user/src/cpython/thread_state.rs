@@ -1,8 +1,8 @@
 //! Where the threads of one interpreter keep their `PyThreadState`.
 //!
-//! Two sources, in the order in which the BPF programs ask them. The attached state (3.12+) takes one or two reads,
-//! but is null while the GIL is released. The state bound to the thread is there with and without the GIL: the value
-//! of a pthread key up to 3.14, a second thread-local variable from 3.15 on. From 3.12 on the bound state follows
+//! Two sources. The state bound to the thread is there with and without the GIL: the value of a pthread key up to 3.14,
+//! a thread-local variable from 3.15 on; the BPF programs ask it. The attached state (3.12+) is another variable, null
+//! while the GIL is released; they ask it only where no bound one is known. From 3.12 on the bound state follows
 //! the thread into a sub-interpreter (`tstate_activate`, Python/pystate.c), so that it is never another one than the
 //! attached state; before, it is the state of the interpreter that the thread was in first.
 //!
