@@ -28,7 +28,7 @@ use crate::{
 /// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
 const THREAD_STATE_BYTES: usize = 256;
 /// Callers lie below their callee in a chunk of this size (`DATA_STACK_CHUNK_SIZE`,
-/// `Include/internal/pycore_pystate.h` and `Python/pystate.c`, 3.11 to 3.15).
+/// `Python/pystate.c`, 3.11 to 3.15).
 const CHUNK_BYTES: u64 = 16 << 10;
 const BYTE_MASK: u32 = MAX_FRAME_HEADER_BYTES - 1;
 /// All fields but `owner` are pointers or lie where one would.
@@ -292,26 +292,20 @@ impl Walk {
         let offset = (header & (WINDOW_BYTES - 8)) + (offsets.owner & BYTE_MASK) as usize;
         let window = (&raw const self.window).cast::<u8>();
         // SAFETY: the masks keep the offset below WINDOW_BYTES + MAX_FRAME_HEADER_BYTES, which the slack covers.
-        let byte = unsafe { window.add(offset) };
+        let owner = unsafe { window.add(offset) };
         // SAFETY: as above.
-        unsafe { byte.read() }
+        unsafe { owner.read() }
     }
 
     /// Eight bytes of the window, at a multiple of eight.
     #[inline(always)]
     fn word(&self, offset: usize) -> u64 {
-        let window = (&raw const self.window).cast::<u8>();
+        let window = (&raw const self.window).cast::<u64>();
         // SAFETY: callers mask the offset below WINDOW_BYTES + MAX_FRAME_HEADER_BYTES, and the slack behind the
         // window is at least that and eight bytes.
-        let word = unsafe { window.add(offset) };
-        #[expect(
-            clippy::cast_ptr_alignment,
-            reason = "the window is aligned, and so is what callers mask"
-        )]
-        // SAFETY: as above.
-        unsafe {
-            word.cast::<u64>().read()
-        }
+        let word = unsafe { window.byte_add(offset) };
+        // SAFETY: as above; the window is aligned, and so is what callers mask.
+        unsafe { word.read() }
     }
 }
 
