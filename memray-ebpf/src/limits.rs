@@ -32,6 +32,9 @@ pub const WINDOW_BYTES: usize = 4096;
 /// Room behind the window, so that a field read at a masked offset stays inside the buffer.
 pub const WINDOW_SLACK_BYTES: usize = 256;
 
+/// Bytes of a `PyThreadState` that a walk reads at once: to the end of `thread_id` (184 in 3.15), with room.
+pub const THREAD_STATE_BYTES: usize = 256;
+
 /// Largest frame header that a walk parses; bounds the field offsets in a `FrameOffsets`.
 pub const MAX_FRAME_HEADER_BYTES: u32 = 128;
 
@@ -88,6 +91,7 @@ pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 10] = [
 
 const _: () = assert!(RING_BYTES.is_power_of_two());
 const _: () = assert!(WINDOW_BYTES.is_power_of_two());
+const _: () = assert!(THREAD_STATE_BYTES.is_power_of_two() && THREAD_STATE_BYTES <= WINDOW_BYTES);
 const _: () = assert!(WINDOW_SLACK_BYTES >= MAX_FRAME_HEADER_BYTES as usize + 8);
 const _: () = assert!(MAX_PYTHON_FRAMES >= 1024);
 const _: () = assert!(MAX_PENDING_CALLS.is_power_of_two());

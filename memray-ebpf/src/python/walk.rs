@@ -18,15 +18,13 @@ use crate::{
     config::FrameOffsets,
     event::{RawFrame, StackFramesRecord},
     limits::{
-        FRAMES_PER_RECORD, MAX_FRAME_HEADER_BYTES, MAX_FRAMES_PER_WINDOW, MAX_PYTHON_FRAMES, WINDOW_BYTES,
-        WINDOW_SLACK_BYTES,
+        FRAMES_PER_RECORD, MAX_FRAME_HEADER_BYTES, MAX_FRAMES_PER_WINDOW, MAX_PYTHON_FRAMES,
+        THREAD_STATE_BYTES, WINDOW_BYTES, WINDOW_SLACK_BYTES,
     },
     memory::{Fault, RemoteMemory},
     verifier::opaque,
 };
 
-/// Bytes of a `PyThreadState` that are read at once: to the end of `thread_id` (184 in 3.15).
-const THREAD_STATE_BYTES: usize = 256;
 /// Callers lie below their callee in a chunk of this size (`DATA_STACK_CHUNK_SIZE`,
 /// `Python/pystate.c`, 3.11 to 3.15).
 const CHUNK_BYTES: u64 = 16 << 10;

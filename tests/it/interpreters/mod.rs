@@ -7,7 +7,10 @@ mod launch;
 mod reader;
 mod variables;
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use launch::{Running, at_entry};
 use memray_ebpf::event::{RecordHeader, RecordKind, ThreadRecord};
@@ -194,9 +197,17 @@ fn subinterpreters() {
             interpreter: &interpreter,
         };
         let fs = lines[0].parse().unwrap();
-        let attached = reader.attached_state(fs).unwrap();
+        // The line was written without the GIL: the thread attaches its state again a moment later.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let attached = loop {
+            let attached = reader.attached_state(fs).unwrap();
+            if attached != 0 && reader.frames(attached).0[0].name == "inside" {
+                break attached;
+            }
+            assert!(Instant::now() < deadline, "{python:?}");
+            std::thread::yield_now();
+        };
         assert_eq!(reader.thread_id(attached), fs, "{python:?}");
-        assert_eq!(reader.frames(attached).0[0].name, "inside", "{python:?}");
         assert_eq!(reader.bound_state(fs), attached, "{python:?}");
     }
 }

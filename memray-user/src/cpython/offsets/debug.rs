@@ -9,7 +9,7 @@ mod tests;
 
 use memray_ebpf::{
     config::{CodeOffsets, FrameOffsets},
-    limits::{MAX_FRAME_HEADER_BYTES, MIN_FRAME_HEADER_BYTES},
+    limits::{MAX_FRAME_HEADER_BYTES, MIN_FRAME_HEADER_BYTES, THREAD_STATE_BYTES},
     memory::RemoteMemory,
 };
 
@@ -215,30 +215,52 @@ impl Table<'_> {
             .ok_or(DebugOffsetsError::Implausible { field, value })
     }
 
+    /// The offset of a pointer or of what lies where one would: the walk reads whole words.
+    fn word_offset(&self, place: usize, field: &'static str) -> Result<u32, DebugOffsetsError> {
+        let offset = self.offset(place, field)?;
+        if offset.is_multiple_of(8) {
+            return Ok(offset);
+        }
+        let value = offset.into();
+        Err(DebugOffsetsError::Implausible { field, value })
+    }
+
+    /// The offset of a word in the part of a thread state that the walk reads.
+    fn thread_offset(&self, place: usize, field: &'static str) -> Result<u32, DebugOffsetsError> {
+        let offset = self.word_offset(place, field)?;
+        if usize::try_from(offset).is_ok_and(|offset| offset + 8 <= THREAD_STATE_BYTES) {
+            return Ok(offset);
+        }
+        let value = offset.into();
+        Err(DebugOffsetsError::Implausible { field, value })
+    }
+
     fn frame(&self, layout: &Layout) -> Result<FrameOffsets, DebugOffsetsError> {
-        let localsplus = self.offset(layout.frame_localsplus, "interpreter_frame.localsplus")?;
+        let localsplus = self.word_offset(layout.frame_localsplus, "interpreter_frame.localsplus")?;
         if !(MIN_FRAME_HEADER_BYTES..=MAX_FRAME_HEADER_BYTES).contains(&localsplus) {
             return Err(DebugOffsetsError::Implausible {
                 field: "interpreter_frame.localsplus",
                 value: localsplus.into(),
             });
         }
-        let inside = |place, field, size| {
-            let offset = self.offset(place, field)?;
-            if offset + size <= localsplus {
+        let inside = |field, offset: u32, size_bytes| {
+            if offset + size_bytes <= localsplus {
                 return Ok(offset);
             }
             let value = offset.into();
             Err(DebugOffsetsError::Implausible { field, value })
         };
+        let word = |place, field| inside(field, self.word_offset(place, field)?, 8);
+        let byte = |place, field| inside(field, self.offset(place, field)?, 1);
         Ok(FrameOffsets {
-            thread_state_frame: self.offset(layout.thread_current_frame, "thread_state.current_frame")?,
+            thread_state_frame: self
+                .thread_offset(layout.thread_current_frame, "thread_state.current_frame")?,
             cframe_current_frame: FrameOffsets::NONE,
-            thread_state_thread_id: self.offset(layout.thread_thread_id, "thread_state.thread_id")?,
-            previous: inside(layout.frame_previous, "interpreter_frame.previous", 8)?,
-            code: inside(layout.frame_executable, "interpreter_frame.executable", 8)?,
-            instruction: inside(layout.frame_instr_ptr, "interpreter_frame.instr_ptr", 8)?,
-            owner: inside(layout.frame_owner, "interpreter_frame.owner", 1)?,
+            thread_state_thread_id: self.thread_offset(layout.thread_thread_id, "thread_state.thread_id")?,
+            previous: word(layout.frame_previous, "interpreter_frame.previous")?,
+            code: word(layout.frame_executable, "interpreter_frame.executable")?,
+            instruction: word(layout.frame_instr_ptr, "interpreter_frame.instr_ptr")?,
+            owner: byte(layout.frame_owner, "interpreter_frame.owner")?,
             localsplus,
             header_bytes: localsplus,
             layout: FrameOffsets::CONTIGUOUS,

@@ -127,8 +127,18 @@ fn other_tables_are_errors() {
     );
     check(
         272,
-        76,
-        "the debug offset of `interpreter_frame.instr_ptr` is 76, which cannot be",
+        52,
+        "the debug offset of `interpreter_frame.instr_ptr` is 52, which cannot be",
+    );
+    check(
+        208,
+        256,
+        "the debug offset of `thread_state.current_frame` is 256, which cannot be",
+    );
+    check(
+        272,
+        80,
+        "the debug offset of `interpreter_frame.instr_ptr` is 80, which cannot be",
     );
     check(
         288,
