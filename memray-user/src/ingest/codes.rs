@@ -37,7 +37,8 @@ pub trait CodeReader: std::fmt::Debug + Send {
     fn line(&self, code: &CodeObject, frame: RawFrame) -> u32;
     /// False for what is in the chain of frames and is not one of the program (shims, entry trampolines).
     fn is_python_frame(&self, frame: RawFrame) -> bool;
-    /// The name in `threading.Thread`, if the record leads to one.
+    /// The name in `threading.Thread`, if the record leads to one. A record that is not `ThreadSeen` comes late: only
+    /// an object that proves to be the thread's own tells its name then.
     fn thread_name(&self, record: &ThreadRecord) -> ThreadName;
     /// The bytes of a line table that the kernel did not send, read from the process; `None` if it cannot be.
     fn line_table_rest(&self, code: &CodeObject, missing: Range<u64>) -> Option<Vec<u8>>;

@@ -184,7 +184,16 @@ pub(super) fn thread(
 ) -> Vec<u64> {
     let mut name = [0; 16];
     name[..comm.len()].copy_from_slice(comm.as_bytes());
-    let mut rest = vec![thread_state, 0];
+    // The object of a thread is a bit further on in these tests than its state.
+    let bootstrap_self = if thread_state == 0 {
+        0
+    } else {
+        thread_state + OBJECT_DISTANCE
+    };
+    let mut rest = vec![thread_state, bootstrap_self];
     rest.extend(bytes_as_words(&name));
     words(kind, 0, 0, source, time_ns, &rest)
 }
+
+/// From a `thread_state` to the `bootstrap_self` that [`thread`] puts beside it.
+pub(super) const OBJECT_DISTANCE: u64 = 1000;

@@ -39,7 +39,11 @@ mod fixture;
 mod tests;
 
 pub use codes::{CodeObject, CodeReader, DecodedString, ThreadName};
-use memray_ebpf::{event::ThreadRecord, limits::COMM_BYTES, stat::StatId};
+use memray_ebpf::{
+    event::{RecordHeader, RecordKind, ThreadRecord},
+    limits::COMM_BYTES,
+    stat::StatId,
+};
 use rustc_hash::FxHashMap;
 pub use script::ScriptStart;
 
@@ -230,6 +234,7 @@ impl Ingest {
     pub fn take_batch(&mut self, drained_ns: u64) -> Batch {
         let drained = drained_ns.saturating_sub(self.options.clock_base_ns);
         for process in &mut self.processes {
+            look_again_for_names(process, &mut self.shared);
             let closed = process
                 .timeline
                 .close_before(drained, process.row.process_id, &process.totals);
@@ -340,6 +345,30 @@ const _: fn() = || {
 
 fn index_of(process_id: ProcessId) -> Option<usize> {
     Some(process_id.checked_sub(1)? as usize)
+}
+
+/// Threads that were too busy, or the collector too slow, when they were new.
+fn look_again_for_names(process: &mut Process, shared: &mut Shared) {
+    for (tid, bootstrap_self) in process.threads.missed(&shared.threads) {
+        let header = RecordHeader {
+            kind: RecordKind::ThreadExit as u8,
+            allocator: 0,
+            flags: 0,
+            tid,
+            pid: process.row.pid,
+            reserved: 0,
+            time_ns: 0,
+        };
+        let record = ThreadRecord {
+            header,
+            thread_state: 0,
+            bootstrap_self,
+            comm: [0; COMM_BYTES],
+        };
+        if let ThreadName::Known(name) = process.reader.thread_name(&record) {
+            process.threads.name(tid, name, &mut shared.threads);
+        }
+    }
 }
 
 /// As the kernel counts records: one that takes an event back is one more of its kind.

@@ -123,6 +123,27 @@ impl ProcessThreads {
             .map_or(0, |&id| threads.threads[id as usize - 1].bootstrap_self)
     }
 
+    /// Living threads whose name could not be read when they were new, each with its `bootstrap_self`.
+    pub fn missed(&self, threads: &Threads) -> Vec<(u32, u64)> {
+        let thread = |id: ThreadId| &threads.threads[id as usize - 1];
+        let missed = self
+            .by_tid
+            .iter()
+            .filter(|&(_, &id)| thread(id).facts.python_name_missed);
+        missed
+            .map(|(&tid, &id)| (tid, thread(id).bootstrap_self))
+            .collect()
+    }
+
+    /// A name that was missed and could be read later.
+    pub fn name(&mut self, tid: u32, name: String, threads: &mut Threads) {
+        if let Some(&id) = self.by_tid.get(&tid) {
+            let facts = &mut threads.change(id).facts;
+            facts.python_name = Some(name);
+            facts.python_name_missed = false;
+        }
+    }
+
     /// The thread ends; its id may come back as another's.
     pub fn exit(
         &mut self,

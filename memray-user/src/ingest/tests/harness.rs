@@ -13,7 +13,7 @@ use super::store::Store;
 use crate::{
     ingest::{
         CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName, fixture,
-        fixture::Source,
+        fixture::{OBJECT_DISTANCE, Source},
     },
     model::{Allocator, ProcessRow, SiteRow},
 };
@@ -125,8 +125,12 @@ impl CodeReader for FakeReader {
 
     fn thread_name(&self, record: &ThreadRecord) -> ThreadName {
         match record.thread_state {
+            // A later look has the object alone.
+            0 if record.bootstrap_self == READABLE_LATER + OBJECT_DISTANCE => {
+                ThreadName::Known("read later".to_owned())
+            }
             0 => ThreadName::None,
-            UNREADABLE_THREAD => ThreadName::Unknown,
+            UNREADABLE_THREAD | READABLE_LATER => ThreadName::Unknown,
             state => ThreadName::Known(format!("Thread-{state}")),
         }
     }
@@ -139,6 +143,8 @@ impl CodeReader for FakeReader {
 
 /// A thread state whose name cannot be read.
 pub(super) const UNREADABLE_THREAD: u64 = 13;
+/// One whose name can be read at a second look.
+pub(super) const READABLE_LATER: u64 = 14;
 
 pub(super) struct Harness {
     pub ingest: Ingest,

@@ -5,7 +5,7 @@ use memray_ebpf::{
     limits::FRAMES_PER_RECORD,
 };
 
-use super::harness::{FakeReader, Harness, PID, Step, UNREADABLE_THREAD};
+use super::harness::{FakeReader, Harness, PID, READABLE_LATER, Step, UNREADABLE_THREAD};
 use crate::{
     ingest::{ScriptStart, fixture, fixture::Source},
     model::{Allocator, FrameKind, ProcessRow},
@@ -418,7 +418,7 @@ fn a_thread_that_was_never_announced_has_a_row() {
 }
 
 #[test]
-fn names_that_were_missed_are_counted_unless_they_come_later() {
+fn names_that_were_missed_are_looked_for_again_or_counted() {
     let mut run = harness();
     let (seen, exit) = (RecordKind::ThreadSeen, RecordKind::ThreadExit);
     let other = Harness::source(OTHER);
@@ -429,9 +429,13 @@ fn names_that_were_missed_are_counted_unless_they_come_later() {
     }
     run.push(&fixture::thread(seen, other, 1, UNREADABLE_THREAD, "worker"));
     run.alloc(OTHER, Allocator::Malloc, 20, 10, 0);
-    run.finish();
+    let third = Harness::source(102);
+    run.push(&fixture::thread(seen, third, 1, READABLE_LATER, "worker"));
+    run.alloc(102, Allocator::Malloc, 30, 10, 0);
+    run.batch();
     let names: Vec<&str> = threads(&run).into_iter().map(|(_, name)| name).collect();
-    assert_eq!(names, ["worker", "Thread-5", "worker"]);
+    assert_eq!(names, ["worker", "Thread-5", "worker", "read later"]);
+    run.finish();
     assert_eq!(
         run.store.loss("thread_name_unknown"),
         2,
