@@ -197,9 +197,11 @@ impl Harness {
     pub(super) fn push(&mut self, words: &[u64]) {
         let stats = match RecordKind::from_raw(words[0].to_le_bytes()[0]) {
             Some(RecordKind::Allocation) => Some((StatId::AllocationSeen, StatId::AllocationRingFull)),
-            Some(RecordKind::Free) => Some((StatId::FreeSeen, StatId::FreeRingFull)),
+            Some(RecordKind::Free | RecordKind::FreeUndone) => Some((StatId::FreeSeen, StatId::FreeRingFull)),
             Some(RecordKind::Map) => Some((StatId::MapSeen, StatId::MapRingFull)),
-            Some(RecordKind::Unmap) => Some((StatId::UnmapSeen, StatId::UnmapRingFull)),
+            Some(RecordKind::Unmap | RecordKind::UnmapUndone) => {
+                Some((StatId::UnmapSeen, StatId::UnmapRingFull))
+            }
             _ => None,
         };
         if let Some((seen, full)) = stats {
