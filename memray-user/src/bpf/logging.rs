@@ -29,6 +29,20 @@ impl Log for StandardError {
     fn flush(&self) {}
 }
 
+/// The object with names that the kernel takes. aya-log's level is a generic union, and bpf-linker 0.10 leaves such a
+/// name in the type information as it is (`btf_name_valid_identifier`, kernel/bpf/btf.c).
+pub(super) fn readable(object: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"MaybeUninit<u8>";
+    const VALID: &[u8] = b"MaybeUninit_u8_";
+    let mut object = object.to_vec();
+    for start in 0..object.len().saturating_sub(NAME.len()) {
+        if object[start..].starts_with(NAME) {
+            object[start..start + VALID.len()].copy_from_slice(VALID);
+        }
+    }
+    object
+}
+
 /// Starts the printing thread, which ends with the process. Call it after all programs are loaded.
 pub(super) fn start(ebpf: &mut Ebpf) -> Result<(), aya_log::Error> {
     let mut logger = EbpfLogger::init_with_logger(ebpf, StandardError)?;

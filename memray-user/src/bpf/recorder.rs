@@ -135,6 +135,9 @@ impl Recorder {
     /// Makes the maps, loads every program and attaches those that watch the whole system (they look at traced
     /// processes only).
     pub fn load(delivery: Delivery) -> Result<Self, BpfError> {
+        #[cfg(feature = "bpf-log")]
+        return Self::load_object(&super::logging::readable(OBJECT), delivery);
+        #[cfg(not(feature = "bpf-log"))]
         Self::load_object(OBJECT, delivery)
     }
 
