@@ -74,8 +74,9 @@ pub fn record(
     signals: &InheritedSignals,
     begun: impl Fn(),
 ) -> Result<Recorded, SessionError> {
-    let clock = Clock::start();
     let mut recorder = Recorder::load(settings.delivery)?;
+    // The time of the recording is the program's: loading is over when it begins.
+    let clock = Clock::start();
     let is_script = is_script(&settings.launch.program).unwrap_or(false);
     let relay = SignalRelay::start();
     let mut child = settings.launch.spawn(signals, &relay)?;
