@@ -6,6 +6,7 @@ use super::{
     ReportError,
     escape::printable,
     style::{Color, Style},
+    view_title,
 };
 use crate::{
     analysis::Profile,
@@ -128,6 +129,17 @@ impl Notices {
             kinds if kinds.contains(&NoticeKind::Degraded) => Some("Parts of the recording are not known:"),
             _ => Some("This capture is not finished:"),
         }
+    }
+
+    /// Says that the view has nothing to show, then the notices.
+    pub(super) fn write_empty(
+        &self,
+        view: View,
+        color: Color,
+        output: &mut dyn Write,
+    ) -> Result<(), ReportError> {
+        writeln!(output, "No allocations in this view ({}).", view_title(view))?;
+        self.write(color, output)
     }
 
     /// Writes the headline and a line for each notice, or nothing.

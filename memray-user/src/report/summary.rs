@@ -6,7 +6,7 @@ use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets::UTF8_FULL_CONDENSED,
 };
 
-use super::{Color, Notices, ReportError, escape::printable, label::function_name, style::Style, view_title};
+use super::{Color, Notices, ReportError, escape::printable, label::function_name, style::Style};
 use crate::{
     analysis::{Figures, Profile, SummaryRow, summary},
     model::{CaptureSource, View},
@@ -99,12 +99,7 @@ pub fn write_summary(
     let profile = Profile::load(source, settings.view)?;
     let notices = Notices::load(source, &profile)?;
     if profile.is_empty() {
-        writeln!(
-            output,
-            "No allocations in this view ({}).",
-            view_title(settings.view)
-        )?;
-        return notices.write(settings.color, output);
+        return notices.write_empty(settings.view, settings.color, output);
     }
     let mut rows = summary(&profile);
     // Equal rows stay in order of first sight: callers before those they called.

@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use super::{Color, Notices, ReportError, label, style::Style, view_title};
+use super::{Color, Notices, ReportError, label, style::Style};
 use crate::{
     analysis::{Children, Figures, FrameFilter, FrameTree, Profile, Rank, Remainder},
     model::{CaptureSource, View},
@@ -41,12 +41,7 @@ pub fn write_tree(
     let profile = Profile::load(source, settings.view)?;
     let notices = Notices::load(source, &profile)?;
     if profile.is_empty() {
-        writeln!(
-            output,
-            "No allocations in this view ({}).",
-            view_title(settings.view)
-        )?;
-        return notices.write(settings.color, output);
+        return notices.write_empty(settings.view, settings.color, output);
     }
     let mut tree = FrameTree::new(&profile, settings.filter);
     let remainder = tree.keep_largest(settings.biggest, Rank::Size);
