@@ -32,3 +32,23 @@ fn every_program_is_within_its_budget() {
     assert_eq!(loaded, names);
     assert!(is_within, "over budget:\n{table}");
 }
+
+/// Two threads of one CPU can be in such a program at one time.
+#[test]
+fn programs_on_functions_keep_to_their_threads_stack() {
+    let programs = verify_programs().unwrap();
+    let on_functions = [
+        "allocator_entry",
+        "allocator_return",
+        "code_dealloc",
+        "free_entry",
+    ];
+    for program in programs {
+        let may_have_private_stack = !on_functions.contains(&program.name);
+        assert!(
+            may_have_private_stack || !program.has_private_stack,
+            "`{}` runs on a stack of its CPU",
+            program.name
+        );
+    }
+}

@@ -16,6 +16,7 @@ use memray_ebpf::{
     memory::RemoteMemory as _,
     pending::{Entered, PendingCall, Returned},
     stat::StatId,
+    verifier::keep_thread_stack,
 };
 
 use super::{
@@ -28,6 +29,7 @@ use super::{
 /// Entry of malloc, calloc, realloc, reallocarray, posix_memalign, aligned_alloc, memalign, valloc, pvalloc.
 #[uprobe]
 pub(super) fn allocator_entry(context: ProbeContext) -> u32 {
+    keep_thread_stack();
     let ids = ids();
     let Some(thread) = thread(ids) else {
         count(StatId::ThreadTableFull);
@@ -71,6 +73,7 @@ pub(super) fn allocator_entry(context: ProbeContext) -> u32 {
 /// Return of the same functions. May sleep, so that names on pages that are not there yet can be read.
 #[uretprobe(sleepable)]
 pub(super) fn allocator_return(context: RetProbeContext) -> u32 {
+    keep_thread_stack();
     let ids = ids();
     let Some(thread) = THREADS.get_ptr_mut(ids.tid) else {
         count(StatId::ReturnWithoutEntry);
@@ -133,6 +136,7 @@ pub(super) fn allocator_return(context: RetProbeContext) -> u32 {
 /// Entry of free, cfree, free_sized, free_aligned_sized.
 #[uprobe]
 pub(super) fn free_entry(context: ProbeContext) -> u32 {
+    keep_thread_stack();
     // SAFETY: takes the context of this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) };
     let address = register(context.regs, Cookie::raw_operand(cookie, 0));

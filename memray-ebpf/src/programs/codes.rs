@@ -15,6 +15,7 @@ use memray_ebpf::{
     memory::RemoteMemory,
     python::names::string_layout,
     stat::StatId,
+    verifier::keep_thread_stack,
 };
 
 use super::{
@@ -177,6 +178,7 @@ extern "C" fn send_line_table<M: RemoteMemory + Default>(index: u32, table: *mut
 /// `code_dealloc` of CPython (`PyCode_Type.tp_dealloc`), with the code object as its one operand.
 #[uprobe]
 pub(super) fn code_dealloc(context: ProbeContext) -> u32 {
+    keep_thread_stack();
     let ids = ids();
     // SAFETY: takes the context of this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) };

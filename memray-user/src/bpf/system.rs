@@ -123,8 +123,19 @@ pub(super) fn load_multi_program(load: &ProgramLoad<'_>) -> Result<OwnedFd, (io:
 /// How many instructions the verifier followed, over all paths, to accept the program (`struct bpf_prog_info`,
 /// include/uapi/linux/bpf.h).
 pub(super) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(information(program, &mut [])?.verified_insns)
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD`, with as much of the machine code as `code` has room for.
+fn information(program: BorrowedFd<'_>, code: &mut [u8]) -> io::Result<aya_obj::generated::bpf_prog_info> {
     // SAFETY: plain numbers.
     let mut info: aya_obj::generated::bpf_prog_info = unsafe { std::mem::zeroed() };
+    info.jited_prog_len = length(code.len());
+    info.jited_prog_insns = if code.is_empty() {
+        0
+    } else {
+        code.as_mut_ptr() as u64
+    };
     let mut attributes = zeroed_attributes();
     attributes.info.bpf_fd = program.as_raw_fd().cast_unsigned();
     attributes.info.info_len = length(size_of_val(&info));
@@ -141,7 +152,15 @@ pub(super) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> 
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(info.verified_insns)
+    Ok(info)
+}
+
+/// The machine code of a program and its callbacks. Empty where the kernel does not show it: to those who may not see
+/// its addresses, or without a compiler for BPF.
+pub(super) fn machine_code(program: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let mut code = vec![0u8; information(program, &mut [])?.jited_prog_len as usize];
+    information(program, &mut code)?;
+    Ok(code)
 }
 
 /// Loads a rejected program again to learn why.

@@ -16,7 +16,7 @@ use super::{
     multi::MultiObject,
     programs::{RAW_TRACEPOINTS, TRACEPOINTS},
     recorder::{Delivery, Half, OBJECT, make_maps, map_fd, program},
-    system::verified_instructions,
+    system::{machine_code, verified_instructions},
 };
 
 /// A program that the verifier has accepted.
@@ -27,7 +27,13 @@ pub struct VerifiedProgram {
     pub instructions: u32,
     /// Of the system call: the verifier and the compiler.
     pub load_time: Duration,
+    /// The program runs on a stack of its CPU and not of its thread, by its machine code.
+    pub has_private_stack: bool,
 }
+
+/// `add r9, gs:[...]`, with which the compiler of x86-64 makes the address of the CPU's stack (`emit_priv_frame_ptr`,
+/// arch/x86/net/bpf_jit_comp.c, Linux 6.13 and later). It uses this register for nothing else.
+const PRIVATE_STACK: [u8; 5] = [0x65, 0x4c, 0x03, 0x0c, 0x25];
 
 /// Loads every program of a recording, attaches none, and drops them again. Needs multi-uprobe links (Linux 6.6).
 pub fn verify_programs() -> Result<Vec<VerifiedProgram>, BpfError> {
@@ -75,13 +81,17 @@ where
 
 fn ask(name: &'static str, program: BorrowedFd<'_>, since: Instant) -> Result<VerifiedProgram, BpfError> {
     let load_time = since.elapsed();
-    let instructions = verified_instructions(program).map_err(|source| BpfError::Information {
+    let failed = |source| BpfError::Information {
         program: name,
         source,
-    })?;
+    };
+    let code = machine_code(program).map_err(failed)?;
     Ok(VerifiedProgram {
         name,
-        instructions,
+        instructions: verified_instructions(program).map_err(failed)?,
         load_time,
+        has_private_stack: code
+            .windows(PRIVATE_STACK.len())
+            .any(|bytes| bytes == PRIVATE_STACK),
     })
 }
