@@ -9,8 +9,8 @@ pub mod rows;
 pub use capture::{CaptureError, CaptureMetadata, CaptureSource, SiteFigures, View};
 pub use memray_ebpf::allocator::{Allocator, AllocatorKind};
 pub use rows::{
-    Batch, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow, SiteRow, SiteTimelineRow,
-    SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
+    Batch, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessOrigin, ProcessRow, SiteRow,
+    SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
 };
 
 /// Number of a process in one capture, from 1.

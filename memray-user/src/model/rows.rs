@@ -24,11 +24,40 @@ impl FrameKind {
     }
 }
 
+/// How a process came into the capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ProcessOrigin {
+    /// The recording ran it, and saw all of it.
+    #[default]
+    Launched,
+    /// It ran already when the recording came to it; what it had before is not known.
+    Attached,
+    /// A recorded process forked it.
+    Forked,
+    /// A recorded process became this program by exec: the same pid, with an empty heap.
+    Executed,
+}
+
+impl ProcessOrigin {
+    pub const ALL: [Self; 4] = [Self::Launched, Self::Attached, Self::Forked, Self::Executed];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Launched => "launched",
+            Self::Attached => "attached",
+            Self::Forked => "forked",
+            Self::Executed => "executed",
+        }
+    }
+}
+
 /// One life of a process: from start, or attach, to exit or exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessRow {
     pub process_id: ProcessId,
     pub pid: u32,
+    /// The process of the capture that forked this one, or for [`ProcessOrigin::Executed`] the life before of the
+    /// same pid.
     pub parent_process_id: Option<ProcessId>,
     pub command_line: String,
     pub executable: String,
@@ -42,6 +71,7 @@ pub struct ProcessRow {
     pub exit_status: Option<i32>,
     /// When the program's own code began; earlier allocations are not in the figures unless asked for.
     pub script_started_ns: Option<u64>,
+    pub origin: ProcessOrigin,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

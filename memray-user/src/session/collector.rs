@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bpf::{Counters, RingReader},
     ingest::{CodeReader, Ingest, IngestOptions, ScriptStart},
-    model::{Batch, LossRow, ProcessId, ProcessRow},
+    model::{Batch, LossRow, ProcessId, ProcessOrigin, ProcessRow},
     store::{StoreError, meta_key},
     target::{launch::ExitStatus, process::Process, scheduling},
 };
@@ -186,6 +186,7 @@ impl State {
             let (before, _) = self.processes.swap_remove(index);
             self.ingest.end_process(before, monotonic_ns(), None);
             row.parent_process_id = Some(before);
+            row.origin = ProcessOrigin::Executed;
         }
         row.started_ns = self.clock.since_start_ns();
         self.ingest.set_script(script);

@@ -24,7 +24,9 @@ pub use writer::{CaptureWriter, Overwrite};
 pub const APPLICATION_ID: u32 = 0x4d6d_7279;
 
 /// `PRAGMA user_version` of the captures that this program writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// 2 added `processes.origin`. What older captures lack is in `LaterColumn`s beside the columns.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Keys of the table `meta` that the reader gives a meaning to; any others are stored and listed as they are.
 pub mod meta_key {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
-use super::tables::{Damage, Fields, Table, loss_rank};
+use super::tables::{Damage, Fields, Table, loss_rank, selected_columns};
 use crate::model::{
     CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, ProcessId, SiteFigures,
     SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow, TimelineRow, View,
@@ -30,6 +30,7 @@ use crate::model::{
 #[derive(Debug)]
 pub struct CaptureReader {
     connection: Connection,
+    schema_version: u32,
     /// As given, for messages.
     path: PathBuf,
 }
@@ -37,9 +38,10 @@ pub struct CaptureReader {
 impl CaptureReader {
     /// Opens a capture and fixes the moment that is read.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let connection = open::open(path)?;
+        let (connection, schema_version) = open::open(path)?;
         Ok(Self {
             connection,
+            schema_version,
             path: path.to_owned(),
         })
     }
@@ -68,7 +70,7 @@ impl CaptureReader {
         let query_error = |error| failure::query(&self.path, error);
         let sql = format!(
             "SELECT rowid, {} FROM {} NOT INDEXED",
-            T::COLUMNS.join(", "),
+            selected_columns::<T>(self.schema_version),
             T::NAME
         );
         let mut statement = self.connection.prepare(&sql).map_err(query_error)?;

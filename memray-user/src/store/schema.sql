@@ -1,4 +1,4 @@
--- The capture file, schema version 1 (PRAGMA user_version, and meta.schema_version).
+-- The capture file, schema version 2 (PRAGMA user_version, and meta.schema_version).
 --
 -- One SQLite database holds one recording of one or more processes. The comments below are the reference of its
 -- tables; they stay in the file, so `.schema` in sqlite3 shows them. Users build on the views (views.sql); the tables
@@ -18,7 +18,7 @@ CREATE TABLE meta( -- What reproduces the recording: the command, options, kerne
 CREATE TABLE processes( -- One life of a process: from start, or attach, to exit or exec.
   process_id INTEGER PRIMARY KEY, -- Number of the process in this file.
   pid INTEGER NOT NULL, -- The kernel's process id.
-  parent_process_id INTEGER, -- The recorded process that forked or executed this one; NULL for the first.
+  parent_process_id INTEGER, -- The recorded process that forked this one, or the same pid before exec; NULL if there is none.
   command_line TEXT NOT NULL, -- Arguments, joined as a shell would read them.
   executable TEXT NOT NULL, -- Path of the executable.
   python_version TEXT NOT NULL, -- Such as 3.12.1; empty where no interpreter was found.
@@ -26,7 +26,8 @@ CREATE TABLE processes( -- One life of a process: from start, or attach, to exit
   started_ns INTEGER NOT NULL, -- When the process started, or recording of it began.
   ended_ns INTEGER, -- When it ended; NULL while it runs, or if the recording ended first.
   exit_status INTEGER, -- As a shell shows it: the exit code, or 128 plus the signal's number.
-  script_started_ns INTEGER -- When the program's own code began; earlier allocations are left out unless asked for.
+  script_started_ns INTEGER, -- When the program's own code began; earlier allocations are left out unless asked for.
+  origin TEXT NOT NULL -- How it came into the capture: launched, attached (while it ran), forked or executed.
 );
 
 CREATE TABLE threads( -- Threads of all processes.

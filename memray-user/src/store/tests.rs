@@ -6,8 +6,8 @@ use rusqlite::Connection;
 
 use super::{CaptureReader, CaptureWriter, Overwrite, tables::Table};
 use crate::model::{
-    Allocator, Batch, CaptureSource as _, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow,
-    SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
+    Allocator, Batch, CaptureSource as _, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessOrigin,
+    ProcessRow, SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
 };
 
 /// Two processes with a peak each, four sites, two allocations alive and three ended.
@@ -67,6 +67,7 @@ fn sample_names() -> Batch {
             process(1),
             ProcessRow {
                 parent_process_id: Some(1),
+                origin: ProcessOrigin::Forked,
                 ..process(2)
             },
         ],
@@ -131,6 +132,7 @@ pub(super) fn process(process_id: u32) -> ProcessRow {
         ended_ns: Some(u64::try_from(i64::MAX).unwrap()),
         exit_status: Some(-1),
         script_started_ns: Some(77),
+        origin: ProcessOrigin::Attached,
     }
 }
 

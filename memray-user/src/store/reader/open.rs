@@ -27,12 +27,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a database, whose first page is written whole. SQLite takes a shorter file for an empty database.
 const SMALLEST_PAGE_BYTES: u64 = 512;
 
-/// A connection that [`begin`] has prepared, to a file that is a capture of a version that can be read.
-pub(super) fn open(path: &Path) -> Result<Connection, CaptureError> {
+/// A connection that [`begin`] has prepared, to a file that is a capture, and its schema version, which can be read.
+pub(super) fn open(path: &Path) -> Result<(Connection, u32), CaptureError> {
     let file = locate(path)?;
     let connection = connect(&file).map_err(|error| describe(path, &file, error))?;
-    identify(&connection, path, &file)?;
-    Ok(connection)
+    let schema_version = identify(&connection, path, &file)?;
+    Ok((connection, schema_version))
 }
 
 /// Begins a read transaction and fixes its moment, which SQLite does at the first read.
@@ -149,8 +149,8 @@ fn has_content(file: &Path, suffix: &str) -> bool {
     fs::metadata(name).is_ok_and(|metadata| metadata.len() > 0)
 }
 
-/// Whether the file is a capture, and of a version that can be read.
-fn identify(connection: &Connection, path: &Path, file: &Path) -> Result<(), CaptureError> {
+/// The schema version of a file that is a capture, if it is one that can be read.
+fn identify(connection: &Connection, path: &Path, file: &Path) -> Result<u32, CaptureError> {
     let number = |pragma: &str| {
         connection
             .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
@@ -159,11 +159,14 @@ fn identify(connection: &Connection, path: &Path, file: &Path) -> Result<(), Cap
     if number("application_id")? != i64::from(APPLICATION_ID) {
         return Err(failure::other_database(path));
     }
-    match number("user_version")? {
-        version if version > i64::from(SCHEMA_VERSION) => return Err(failure::newer(path, version)),
-        version if version < 1 => return Err(failure::invalid_version(path, version)),
-        _ => {}
+    let version = number("user_version")?;
+    if version > i64::from(SCHEMA_VERSION) {
+        return Err(failure::newer(path, version));
     }
+    let schema_version = match u32::try_from(version) {
+        Ok(version) if version >= 1 => version,
+        _ => return Err(failure::invalid_version(path, version)),
+    };
     // SQLite reads the missing end of a last page as zeros.
     let page_size = u64::try_from(number("page_size")?).unwrap_or(SMALLEST_PAGE_BYTES);
     let bytes = fs::metadata(file)
@@ -175,7 +178,7 @@ fn identify(connection: &Connection, path: &Path, file: &Path) -> Result<(), Cap
     for table in TABLE_NAMES {
         check_table(connection, path, table)?;
     }
-    Ok(())
+    Ok(schema_version)
 }
 
 /// A view or a virtual table under the name of a table, or a computed column, could run for ever.

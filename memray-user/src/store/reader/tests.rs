@@ -1,5 +1,6 @@
 mod hostile;
 mod killed;
+mod older;
 mod opening;
 
 use super::CaptureReader;

@@ -25,8 +25,30 @@ pub(super) trait Table: Sized {
     const NAME: &'static str;
     /// In the order in which they are read; for a row struct all columns, in the order of `schema.sql`.
     const COLUMNS: &'static [&'static str];
+    /// Those of the columns that captures of older schema versions lack.
+    const LATER_COLUMNS: &'static [LaterColumn] = &[];
 
     fn read(fields: &mut Fields<'_>) -> Result<Self, Damage>;
+}
+
+/// A column that the table has from some schema version on.
+pub(super) struct LaterColumn {
+    pub(super) name: &'static str,
+    pub(super) since_version: u32,
+    /// SQL that stands for it in captures of older versions.
+    pub(super) before: &'static str,
+}
+
+/// The columns of a table as expressions for a capture of this schema version.
+pub(super) fn selected_columns<T: Table>(schema_version: u32) -> String {
+    let expression = |name: &&'static str| {
+        let missing = |column: &&LaterColumn| column.name == *name && schema_version < column.since_version;
+        T::LATER_COLUMNS
+            .iter()
+            .find(missing)
+            .map_or(*name, |column| column.before)
+    };
+    T::COLUMNS.iter().map(expression).collect::<Vec<_>>().join(", ")
 }
 
 /// A row struct, which has all columns of its table.

@@ -1,9 +1,9 @@
 //! The columns of each row struct.
 
-use super::{Damage, Fields, Parameters, Stored, Table};
+use super::{Damage, Fields, LaterColumn, Parameters, Stored, Table};
 use crate::model::{
-    AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow, SiteRow, SiteTimelineRow,
-    SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
+    AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessOrigin, ProcessRow, SiteRow,
+    SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
 };
 
 /// Name of an allocator's kind in `allocators.kind`.
@@ -27,10 +27,14 @@ pub(in crate::store) fn loss_rank(kind: &str) -> usize {
 /// Implements [`Table`] and [`Stored`] from the fields of a struct in their order, each with how it is bound and read; the
 /// column has the field's name but for `allocator`.
 macro_rules! table {
-    ($row:ident, $name:literal, replaces: $replaces:literal, { $($field:ident: $kind:ident),+ $(,)? }) => {
+    (
+        $row:ident, $name:literal, replaces: $replaces:literal, { $($field:ident: $kind:ident),+ $(,)? }
+        $(, later: $later:expr)?
+    ) => {
         impl Table for $row {
             const NAME: &'static str = $name;
             const COLUMNS: &'static [&'static str] = &[$(column!($field)),+];
+            $(const LATER_COLUMNS: &'static [LaterColumn] = $later;)?
 
             fn read(fields: &mut Fields<'_>) -> Result<Self, Damage> {
                 Ok(Self { $($field: read!($kind, fields)),+ })
@@ -79,6 +83,9 @@ macro_rules! bind {
     (frame_kind, $parameters:expr, $value:expr) => {
         $parameters.text($value.name())?
     };
+    (process_origin, $parameters:expr, $value:expr) => {
+        $parameters.text($value.name())?
+    };
     ($kind:ident, $parameters:expr, $value:expr) => {
         $parameters.$kind($value)?
     };
@@ -90,6 +97,9 @@ macro_rules! read {
     };
     (frame_kind, $fields:expr) => {
         frame_kind($fields)?
+    };
+    (process_origin, $fields:expr) => {
+        process_origin($fields)?
     };
     ($kind:ident, $fields:expr) => {
         $fields.$kind()?
@@ -110,7 +120,19 @@ fn frame_kind(fields: &mut Fields<'_>) -> Result<FrameKind, Damage> {
     [FrameKind::Python, FrameKind::Native, FrameKind::Marker]
         .into_iter()
         .find(|kind| kind.name() == name)
-        .ok_or_else(|| fields.damage(name.chars().take(40).flat_map(char::escape_debug).collect()))
+        .ok_or_else(|| fields.damage(excerpt(&name)))
+}
+
+fn process_origin(fields: &mut Fields<'_>) -> Result<ProcessOrigin, Damage> {
+    let name = fields.text()?;
+    ProcessOrigin::ALL
+        .into_iter()
+        .find(|origin| origin.name() == name)
+        .ok_or_else(|| fields.damage(excerpt(&name)))
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(40).flat_map(char::escape_debug).collect()
 }
 
 table!(ProcessRow, "processes", replaces: true, {
@@ -125,7 +147,13 @@ table!(ProcessRow, "processes", replaces: true, {
     ended_ns: optional,
     exit_status: exit_status,
     script_started_ns: optional,
-});
+    origin: process_origin,
+}, later: &[LaterColumn {
+    name: "origin",
+    since_version: 2,
+    // Until then a recording was of one program that it launched, and of what that became by exec.
+    before: "CASE WHEN parent_process_id IS NULL THEN 'launched' ELSE 'executed' END",
+}]);
 
 table!(ThreadRow, "threads", replaces: true, {
     thread_id: id,

@@ -191,7 +191,7 @@ fn file_says_from_the_first_moment_what_it_is() {
     let bytes = fs::read(&place.capture).unwrap();
     assert_eq!(bytes[..16], *b"SQLite format 3\0");
     assert_eq!(bytes[68..72], APPLICATION_ID.to_be_bytes());
-    assert_eq!(bytes[60..64], [0, 0, 0, 1]);
+    assert_eq!(bytes[60..64], [0, 0, 0, 2]);
 }
 
 #[test]

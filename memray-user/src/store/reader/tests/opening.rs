@@ -57,7 +57,7 @@ fn other_databases_and_versions() {
         .unwrap();
     check(&other, "an SQLite database of another program");
     for (version, message) in [
-        (2, "newer memray: its schema version is `2`"),
+        (3, "newer memray: its schema version is `3`"),
         (0, "schema version is `0`"),
     ] {
         let path = directory.path().join(format!("{version}.db"));
