@@ -6,6 +6,7 @@
 //! by aya, one probe at a time, where it has not.
 
 mod error;
+mod features;
 mod kernel_btf;
 #[cfg(feature = "bpf-log")]
 mod logging;
@@ -18,5 +19,6 @@ mod tracepoints;
 mod verified;
 
 pub use error::BpfError;
+pub use features::{KernelFeatures, Support, UprobeMulti, supports_uprobe_multi};
 pub use recorder::{Counters, Delivery, ProbeSite, Recorder, RingReader};
 pub use verified::{VerifiedProgram, verify_programs};

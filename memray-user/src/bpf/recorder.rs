@@ -485,7 +485,7 @@ fn keep_log(program: &str, log: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn task_fs_base_offset() -> Result<u64, BpfError> {
+pub(super) fn task_fs_base_offset() -> Result<u64, BpfError> {
     let bytes = fs::read(KERNEL_TYPES).map_err(BpfError::KernelTypes)?;
     let types = KernelTypes::parse(&bytes);
     types
