@@ -70,10 +70,12 @@ pub enum Role {
     Free = 6,
     /// Operands: code object that dies. Entry only. `PyCode_Type.tp_dealloc`.
     CodeDealloc = 7,
+    /// Operands: by the [`HoldPlace`](crate::follow::HoldPlace), which stands in [`Cookie::allocator`]. Entry only.
+    Hold = 8,
 }
 
 impl Role {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Allocate,
         Self::AllocateArray,
         Self::Reallocate,
@@ -81,6 +83,7 @@ impl Role {
         Self::AllocateInto,
         Self::Free,
         Self::CodeDealloc,
+        Self::Hold,
     ];
 
     pub fn from_raw(raw: u8) -> Option<Self> {
@@ -89,7 +92,7 @@ impl Role {
 
     pub const fn operand_count(self) -> usize {
         match self {
-            Self::Allocate | Self::Free | Self::CodeDealloc => 1,
+            Self::Allocate | Self::Free | Self::CodeDealloc | Self::Hold => 1,
             Self::AllocateArray | Self::Reallocate | Self::AllocateInto => 2,
             Self::ReallocateArray => 3,
         }
@@ -97,7 +100,7 @@ impl Role {
 
     /// Whether the result is needed, which is known only when the function returns.
     pub const fn has_return(self) -> bool {
-        !matches!(self, Self::Free | Self::CodeDealloc)
+        !matches!(self, Self::Free | Self::CodeDealloc | Self::Hold)
     }
 }
 
@@ -105,7 +108,7 @@ impl Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub role: Role,
-    /// An [`Allocator`](crate::allocator::Allocator) as its value; 0 for [`Role::CodeDealloc`].
+    /// An [`Allocator`](crate::allocator::Allocator) as its value; 0 for [`Role::CodeDealloc`], a place for [`Role::Hold`].
     pub allocator: u8,
     /// By [`Role`]; those past [`Role::operand_count`] say nothing.
     pub operands: [Register; 3],
@@ -178,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_no_cookie_is_refused() {
-        for packed in [0, 8, u64::MAX, 0x0000_0000_0f00_0601] {
+        for packed in [0, 9, u64::MAX, 0x0000_0000_0f00_0601] {
             assert_eq!(Cookie::unpack(packed), None, "{packed:#x}");
         }
     }

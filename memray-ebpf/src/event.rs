@@ -42,10 +42,17 @@ pub enum RecordKind {
     /// The process becomes another program, in this thread: [`ThreadRecord`]. What comes later is not of the program
     /// that was recorded, until user space has made the new one a target.
     ProcessExec = 14,
+    /// A followed process has a child: [`ForkRecord`].
+    ProcessForked = 15,
+    /// A thread waits until user space lets it go: [`HeldRecord`].
+    Held = 16,
+    /// The main thread of a followed process ends, with or without the others: [`ThreadRecord`] with the thread's exit
+    /// code, as wait(2) has it, in place of a thread state.
+    LeaderExit = 17,
 }
 
 impl RecordKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Allocation,
         Self::Free,
         Self::FreeUndone,
@@ -60,6 +67,9 @@ impl RecordKind {
         Self::ThreadSeen,
         Self::ThreadExit,
         Self::ProcessExec,
+        Self::ProcessForked,
+        Self::Held,
+        Self::LeaderExit,
     ];
 
     pub fn from_raw(raw: u8) -> Option<Self> {
@@ -78,9 +88,9 @@ pub struct RecordHeader {
     pub allocator: u8,
     /// Bits of [`flags`].
     pub flags: u16,
-    /// Thread id in the initial pid namespace.
+    /// Thread id in our own pid namespace.
     pub tid: u32,
-    /// Process id (the kernel's tgid) in the initial pid namespace.
+    /// Process id (the kernel's tgid) in our own pid namespace.
     pub pid: u32,
     pub reserved: u32,
     /// `CLOCK_MONOTONIC`.
@@ -91,6 +101,12 @@ pub struct RecordHeader {
 pub mod flags {
     /// The stack of this event could not be sent; the reason is counted.
     pub const STACK_LOST: u16 = 1;
+    /// Of `ProcessExec`: another thread than the first called exec, and has taken its number and its place.
+    pub const OTHER_THREAD: u16 = 2;
+    /// Of `ProcessForked`: the child runs in the memory of its parent (vfork, `posix_spawn`).
+    pub const SHARES_MEMORY: u16 = 4;
+    /// Of `ProcessForked`: the child is followed.
+    pub const IS_FOLLOWED: u16 = 8;
 }
 
 /// A block was handed out, or (kind `Map`'s sibling) none was: only successful calls are recorded.
@@ -221,6 +237,8 @@ pub struct StackEndRecord {
     pub frame_count: u32,
     /// A [`WalkStatus`].
     pub status: u32,
+    /// Under which the programs remember the stack.
+    pub hash: [u64; 2],
 }
 
 /// A `str` of the target as the kernel found it.
@@ -292,6 +310,29 @@ pub struct ThreadRecord {
     pub comm: [u8; COMM_BYTES],
 }
 
+/// The header is the parent's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
+pub struct ForkRecord {
+    pub header: RecordHeader,
+    /// 0 if it has no number in our pid namespace.
+    pub child_pid: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
+pub struct HeldRecord {
+    pub header: RecordHeader,
+    /// The operand of the place.
+    pub argument: u64,
+    /// A [`HoldPlace`](crate::follow::HoldPlace).
+    pub place: u32,
+    pub reserved: u32,
+}
+
 const _: () = assert!(size_of::<RecordHeader>() == 24);
 const _: () = assert!(size_of::<AllocationRecord>() == 48);
 const _: () = assert!(size_of::<FreeRecord>() == 32);
@@ -299,8 +340,10 @@ const _: () = assert!(size_of::<MapRecord>() == 56);
 const _: () = assert!(size_of::<UnmapRecord>() == 40);
 const _: () =
     assert!(size_of::<StackFramesRecord>() == StackFramesRecord::HEAD_BYTES + 16 * FRAMES_PER_RECORD);
-const _: () = assert!(size_of::<StackEndRecord>() == 40);
+const _: () = assert!(size_of::<StackEndRecord>() == 56);
 const _: () = assert!(size_of::<RawString>() == 24 + NAME_BYTES);
 const _: () = assert!(size_of::<CodeRecord>() == 24 + 32 + 2 * size_of::<RawString>());
 const _: () = assert!(size_of::<LineTableRecord>() == 40 + LINE_TABLE_CHUNK_BYTES);
 const _: () = assert!(size_of::<ThreadRecord>() == 56);
+const _: () = assert!(size_of::<ForkRecord>() == 32);
+const _: () = assert!(size_of::<HeldRecord>() == 40);

@@ -19,6 +19,7 @@ pub mod allocator;
 pub mod config;
 pub mod cookie;
 pub mod event;
+pub mod follow;
 pub mod limits;
 pub mod memory;
 pub mod pending;

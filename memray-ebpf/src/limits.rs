@@ -54,7 +54,23 @@ pub const MAX_PENDING_CALLS: usize = 8;
 pub const MAX_THREADS: u32 = 4096;
 
 /// Processes that can be traced at one time.
-pub const MAX_PROCESSES: u32 = 1024;
+pub const MAX_PROCESSES: u32 = 4096;
+
+/// Threads that can be held at one time.
+pub const MAX_HOLDS: u32 = 4096;
+
+/// How long a thread is held at most: many times what user space needs, also on a machine that has a hundred children to
+/// do at once.
+pub const HOLD_NS: u64 = 10_000_000_000;
+
+/// Turns of that loop, each over a microsecond: the kernel's own bound for such loops (`BPF_MAX_LOOPS`).
+pub const MAX_HOLD_TURNS: u32 = 1 << 23;
+
+/// A collector that has not been seen for so long is gone, and nobody is held for it.
+pub const HEARTBEAT_NS: u64 = 2_000_000_000;
+
+/// Pid namespaces that can lie in one another (`MAX_PID_NS_LEVEL`, `include/linux/pid_namespace.h`), and the initial one.
+pub const MAX_PID_NAMESPACES: u32 = 33;
 
 /// Distinct stacks whose number the kernel remembers; a stack that finds no place is described again.
 pub const MAX_KNOWN_STACKS: u32 = 1 << 19;
@@ -76,17 +92,19 @@ pub const COMM_BYTES: usize = 16;
 
 /// Instructions that the verifier may follow for each program; a kernel refuses a million. Each is about one and a half
 /// times what Linux 6.18 counts, so that a change that multiplies the paths is noticed where it is made.
-pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 10] = [
+pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 12] = [
     ("allocator_entry", 4_800),
     ("allocator_return", 112_000),
     ("code_dealloc", 310),
     ("free_entry", 620),
+    ("hold", 660),
     ("mmap_exit", 107_000),
     ("mremap_entry", 2_000),
     ("mremap_exit", 108_000),
     ("munmap_entry", 2_000),
-    ("process_exec", 410),
-    ("thread_exit", 420),
+    ("process_exec", 460),
+    ("process_fork", 3_000),
+    ("thread_exit", 730),
 ];
 
 const _: () = assert!(RING_BYTES.is_power_of_two());

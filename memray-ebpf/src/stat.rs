@@ -32,6 +32,10 @@ pub enum StatId {
     ThrottleWaits,
     ThrottleWaitNs,
     NotFollowed,
+    HoldWaits,
+    HoldWaitNs,
+    HoldExpired,
+    ProcessTableFull,
 }
 
 /// What a counter means for the figures.
@@ -46,7 +50,7 @@ pub enum StatKind {
 }
 
 impl StatId {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::AllocationSeen,
         Self::AllocationRingFull,
         Self::FreeSeen,
@@ -71,6 +75,10 @@ impl StatId {
         Self::ThrottleWaits,
         Self::ThrottleWaitNs,
         Self::NotFollowed,
+        Self::HoldWaits,
+        Self::HoldWaitNs,
+        Self::HoldExpired,
+        Self::ProcessTableFull,
     ];
 
     pub const COUNT: usize = Self::ALL.len();
@@ -102,6 +110,10 @@ impl StatId {
             Self::ThrottleWaits => "throttle_waits",
             Self::ThrottleWaitNs => "throttle_wait_ns",
             Self::NotFollowed => "not_followed",
+            Self::HoldWaits => "hold_waits",
+            Self::HoldWaitNs => "hold_wait_ns",
+            Self::HoldExpired => "hold_expired",
+            Self::ProcessTableFull => "process_table_full",
         }
     }
 
@@ -138,6 +150,14 @@ impl StatId {
             Self::NotFollowed => {
                 "allocations of a program that the process became by exec, which is not followed"
             }
+            Self::HoldWaits => "times that a thread was held at the start of a child, a program or a library",
+            Self::HoldWaitNs => "nanoseconds that threads were held there in all",
+            Self::HoldExpired => {
+                "threads that were held and went on before all probes were in; what came then may be missing"
+            }
+            Self::ProcessTableFull => {
+                "children beyond the largest number of processes that can be followed, missing"
+            }
         }
     }
 
@@ -150,14 +170,16 @@ impl StatId {
             | Self::ReturnWithoutEntry
             | Self::PendingOverflow
             | Self::ThreadTableFull
-            | Self::NotFollowed => StatKind::Lost,
+            | Self::NotFollowed
+            | Self::ProcessTableFull => StatKind::Lost,
             Self::StackRingFull
             | Self::StackFault
             | Self::StackTruncated
             | Self::ThreadStateInvalid
             | Self::CodeRingFull
             | Self::CodeFault
-            | Self::ThreadRingFull => StatKind::Degraded,
+            | Self::ThreadRingFull
+            | Self::HoldExpired => StatKind::Degraded,
             Self::AllocationSeen
             | Self::FreeSeen
             | Self::MapSeen
@@ -166,7 +188,9 @@ impl StatId {
             | Self::FailedCall
             | Self::AbandonedCall
             | Self::ThrottleWaits
-            | Self::ThrottleWaitNs => StatKind::Neutral,
+            | Self::ThrottleWaitNs
+            | Self::HoldWaits
+            | Self::HoldWaitNs => StatKind::Neutral,
         }
     }
 }

@@ -29,7 +29,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memray_user::{
-    bpf::{Delivery, Recorder},
+    bpf::{Delivery, Order, Recorder, RecorderOptions, Scope},
     session::prepare_process,
 };
 use nix::{
@@ -135,11 +135,11 @@ impl Variant {
         let recorder = match &self.programs {
             Programs::Untraced => None,
             Programs::Floor => Some(Recorder::load_floor()?),
-            Programs::BuiltIn => Some(Recorder::load(Delivery::Lossless)?),
-            Programs::Other(object) => Some(Recorder::load_object(object, Delivery::Lossless)?),
+            Programs::BuiltIn => Some(Recorder::load(OPTIONS)?),
+            Programs::Other(object) => Some(Recorder::load_object(object, OPTIONS)?),
         };
         let figures = match recorder {
-            Some(recorder) => measure_traced(target, recorder)?,
+            Some(recorder) => measure_traced(target, &recorder)?,
             None => measure_all(target)?,
         };
         for (rounds, figure) in self.figures.iter_mut().zip(figures) {
@@ -218,11 +218,20 @@ fn measure_all(target: &mut Target) -> Result<Vec<f64>> {
     DEPTHS.iter().map(|depth| target.measure(*depth)).collect()
 }
 
-fn measure_traced(target: &mut Target, mut recorder: Recorder) -> Result<Vec<f64>> {
+const OPTIONS: RecorderOptions = RecorderOptions {
+    delivery: Delivery::Lossless,
+    follow_children: false,
+};
+
+fn measure_traced(target: &mut Target, recorder: &Recorder) -> Result<Vec<f64>> {
     let pid = target.child.id();
     let (config, sites) = prepare_process(pid)?;
-    recorder.set_target(pid, &config)?;
-    recorder.attach(pid, &sites)?;
+    let mut processes = recorder.take_processes()?;
+    let life = processes.new_life();
+    processes.set_target(pid, &config, life)?;
+    let _links = recorder
+        .linker()
+        .attach(Scope::Process(pid), &sites, Order::Running)?;
     let mut ring = recorder.take_ring()?;
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -8,7 +8,8 @@ use aya_ebpf::{
 use memray_ebpf::{
     config::TargetConfig,
     event::StackFramesRecord,
-    limits::{MAX_KNOWN_CODES, MAX_KNOWN_STACKS, MAX_PROCESSES, MAX_THREADS, RING_BYTES},
+    follow::{PidNamespace, TaskOffsets},
+    limits::{MAX_HOLDS, MAX_KNOWN_CODES, MAX_KNOWN_STACKS, MAX_PROCESSES, MAX_THREADS, RING_BYTES},
     pending::PendingCalls,
     python::walk::Walk,
     stat::StatId,
@@ -50,6 +51,19 @@ pub(super) static TARGETS: HashMap<u32, TargetConfig> = HashMap::with_max_entrie
 #[map]
 pub(super) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS, 0);
 
+/// Processes whose forks, programs and libraries are of interest: bits of `follow::followed`, by pid. A child comes in
+/// by the fork of its parent; user space takes out what has ended.
+#[map]
+pub(super) static FOLLOWED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+
+/// Threads that are held, by tid. User space lets one go by taking it out.
+#[map]
+pub(super) static HOLDS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_HOLDS, 0);
+
+/// When the collector was last at work, `CLOCK_MONOTONIC`. Written by user space.
+#[map]
+pub(super) static HEARTBEAT: Array<u64> = Array::with_max_entries(1, 0);
+
 /// One zeroed thread, from which new entries are made: too large for the stack of a program.
 #[map]
 pub(super) static EMPTY_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
@@ -79,6 +93,44 @@ static TASK_FSBASE_OFFSET: u64 = 0;
 /// Not 0: a probe waits while the ring is nearly full, so that nothing is lost.
 #[unsafe(no_mangle)]
 static LOSSLESS: u32 = 1;
+
+/// Offsets that a fork needs.
+#[unsafe(no_mangle)]
+static TASK_OFFSETS: TaskOffsets = TaskOffsets {
+    pid: 0,
+    tgid: 0,
+    mm: 0,
+    exit_code: 0,
+    thread_pid: 0,
+    level: 0,
+    numbers: 0,
+    namespace_inode: 0,
+};
+
+/// Whose numbers the records carry.
+#[unsafe(no_mangle)]
+static PID_NAMESPACE: PidNamespace = PidNamespace { device: 0, inode: 0 };
+
+/// Not 0: children of followed processes are followed too.
+#[unsafe(no_mangle)]
+static FOLLOW_CHILDREN: u32 = 0;
+
+#[inline(always)]
+pub(super) fn task_offsets() -> TaskOffsets {
+    // SAFETY: a constant of this object; volatile because the loader replaces its value.
+    unsafe { core::ptr::read_volatile(&raw const TASK_OFFSETS) }
+}
+
+#[inline(always)]
+pub(super) fn pid_namespace() -> PidNamespace {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const PID_NAMESPACE) }
+}
+
+pub(super) fn follows_children() -> bool {
+    // SAFETY: as above.
+    (unsafe { core::ptr::read_volatile(&raw const FOLLOW_CHILDREN) }) != 0
+}
 
 pub(super) fn task_fsbase_offset() -> usize {
     // SAFETY: a constant of this object; volatile because the loader replaces its value.

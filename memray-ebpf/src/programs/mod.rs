@@ -3,6 +3,7 @@
 mod allocators;
 mod codes;
 mod floor;
+mod holds;
 mod lifecycle;
 mod log;
 mod maps;

@@ -177,6 +177,7 @@ fn send<M: RemoteMemory + Default>(context: &mut Context, innermost: u64, key: [
         stack_id: id,
         frame_count: visited,
         status: status as u32,
+        hash: key,
     });
     submit(entry);
     // Another thread may have sent the same stack meanwhile: then it has two numbers, both described. A full
@@ -277,7 +278,7 @@ fn announce_self<M: RemoteMemory + Default>(context: *mut Context, innermost: u6
     // The main thread's outermost frame is the program's, which has no name to wait for.
     if !is_lossless() || ids.tid == ids.pid || first_local == 0 {
         send_thread(RecordKind::ThreadSeen, ids, thread_state, first_local);
-    } else if let Some(entry) = thread_record(RecordKind::ThreadSeen, ids, thread_state, first_local) {
+    } else if let Some(entry) = thread_record(RecordKind::ThreadSeen, 0, ids, thread_state, first_local) {
         submit_and_wake(entry);
         await_collector();
     }
@@ -300,7 +301,19 @@ extern "C" fn outermost_local<M: RemoteMemory + Default>(_index: u32, context: *
 /// Sends a record about the current thread.
 #[inline(always)]
 pub(super) fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstrap_self: u64) {
-    if let Some(entry) = thread_record(kind, ids, thread_state, bootstrap_self) {
+    send_thread_with(kind, 0, ids, thread_state, bootstrap_self);
+}
+
+/// With flags.
+#[inline(always)]
+pub(super) fn send_thread_with(
+    kind: RecordKind,
+    flags: u16,
+    ids: Ids,
+    thread_state: u64,
+    bootstrap_self: u64,
+) {
+    if let Some(entry) = thread_record(kind, flags, ids, thread_state, bootstrap_self) {
         submit(entry);
     }
 }
@@ -308,6 +321,7 @@ pub(super) fn send_thread(kind: RecordKind, ids: Ids, thread_state: u64, bootstr
 #[inline(always)]
 fn thread_record(
     kind: RecordKind,
+    flags: u16,
     ids: Ids,
     thread_state: u64,
     bootstrap_self: u64,
@@ -316,7 +330,7 @@ fn thread_record(
     let mut name = [0; COMM_BYTES];
     comm(&mut name);
     entry.write(ThreadRecord {
-        header: header(kind, 0, 0, ids),
+        header: header(kind, 0, flags, ids),
         thread_state,
         bootstrap_self,
         comm: name,

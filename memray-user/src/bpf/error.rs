@@ -16,10 +16,9 @@ pub enum BpfError {
     #[error("failed to read the kernel's type information at `/sys/kernel/btf/vmlinux`")]
     KernelTypes(#[source] io::Error),
     #[error("the kernel's type information has no `{member}` in `{structure}`")]
-    KernelTypeMissing {
-        structure: &'static str,
-        member: &'static str,
-    },
+    KernelTypeMissing { structure: &'static str, member: String },
+    #[error("failed to read our own pid namespace at `/proc/self/ns/pid`")]
+    PidNamespace(#[source] io::Error),
     #[error("failed to read the BPF object")]
     Parse(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("failed to load the BPF object's maps")]
@@ -96,6 +95,7 @@ impl BpfError {
                 "the kernel needs CONFIG_UPROBE_EVENTS, CONFIG_FTRACE_SYSCALLS and CONFIG_BPF_EVENTS"
                     .to_owned(),
             ),
+            Self::PidNamespace(_) => Some("mount /proc".to_owned()),
             Self::Parse(_)
             | Self::Wait(_)
             | Self::Maps(_)

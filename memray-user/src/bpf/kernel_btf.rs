@@ -9,12 +9,13 @@ const KIND_STRUCT: u32 = 4;
 /// The bytes of a BTF file with its sections found.
 #[derive(Debug)]
 pub(super) struct KernelTypes<'a> {
-    types: &'a [u8],
+    /// In the order of their ids, which count from 1.
+    types: Vec<Type<'a>>,
     strings: &'a [u8],
 }
 
 /// One entry of the section of types.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Type<'a> {
     name_offset: u32,
     kind: u32,
@@ -42,15 +43,15 @@ impl<'a> KernelTypes<'a> {
             bytes.get(start..start.checked_add(length)?)
         };
         Some(Self {
-            types: section(8)?,
+            types: entries(section(8)?).collect(),
             strings: section(16)?,
         })
     }
 
     /// Byte offset of `path` (members, each but the last of them a struct) in the struct of that name.
     pub(super) fn member_offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
-        let types: Vec<Type<'a>> = self.entries().collect();
-        let mut current = *types
+        let mut current = *self
+            .types
             .iter()
             .find(|entry| entry.kind == KIND_STRUCT && self.name(entry.name_offset) == Some(structure))?;
         let mut offset_bits = 0u64;
@@ -59,7 +60,7 @@ impl<'a> KernelTypes<'a> {
             offset_bits += u64::from(member_bits);
             if index + 1 < path.len() {
                 // Type ids count from 1.
-                current = *types.get(usize::try_from(type_id).ok()?.checked_sub(1)?)?;
+                current = *self.types.get(usize::try_from(type_id).ok()?.checked_sub(1)?)?;
                 if current.kind != KIND_STRUCT {
                     return None;
                 }
@@ -91,33 +92,33 @@ impl<'a> KernelTypes<'a> {
         let end = bytes.iter().position(|byte| *byte == 0)?;
         std::str::from_utf8(&bytes[..end]).ok()
     }
+}
 
-    fn entries(&self) -> impl Iterator<Item = Type<'a>> {
-        let mut rest = self.types;
-        std::iter::from_fn(move || {
-            let info = u32_at(rest, 4)?;
-            let (kind, count) = (info >> 24 & 0x1f, usize::try_from(info & 0xffff).ok()?);
-            let extra_bytes = match kind {
-                // INT, VAR, DECL_TAG
-                1 | 14 | 17 => 4,
-                // ARRAY
-                3 => 12,
-                // STRUCT, UNION, DATASEC, ENUM64
-                4 | 5 | 15 | 19 => count * 12,
-                // ENUM, FUNC_PROTO
-                6 | 13 => count * 8,
-                _ => 0,
-            };
-            let entry = Type {
-                name_offset: u32_at(rest, 0)?,
-                kind,
-                kind_flag: info >> 31 != 0,
-                extra: rest.get(12..12 + extra_bytes)?,
-            };
-            rest = &rest[12 + extra_bytes..];
-            Some(entry)
-        })
-    }
+/// The entries of the section of types.
+fn entries(mut rest: &[u8]) -> impl Iterator<Item = Type<'_>> {
+    std::iter::from_fn(move || {
+        let info = u32_at(rest, 4)?;
+        let (kind, count) = (info >> 24 & 0x1f, usize::try_from(info & 0xffff).ok()?);
+        let extra_bytes = match kind {
+            // INT, VAR, DECL_TAG
+            1 | 14 | 17 => 4,
+            // ARRAY
+            3 => 12,
+            // STRUCT, UNION, DATASEC, ENUM64
+            4 | 5 | 15 | 19 => count * 12,
+            // ENUM, FUNC_PROTO
+            6 | 13 => count * 8,
+            _ => 0,
+        };
+        let entry = Type {
+            name_offset: u32_at(rest, 0)?,
+            kind,
+            kind_flag: info >> 31 != 0,
+            extra: rest.get(12..12 + extra_bytes)?,
+        };
+        rest = &rest[12 + extra_bytes..];
+        Some(entry)
+    })
 }
 
 #[cfg(test)]

@@ -5,20 +5,30 @@
 //! links, so programs on functions are loaded and linked here ([`multi`]) where the kernel has such links, and
 //! by aya, one probe at a time, where it has not.
 
+mod counters;
 mod error;
 mod features;
 mod kernel_btf;
+mod linker;
 #[cfg(feature = "bpf-log")]
 mod logging;
 mod multi;
 mod privileges;
+mod processes;
 mod programs;
 mod recorder;
+mod ring;
+mod sites;
 mod system;
 mod tracepoints;
 mod verified;
 
+pub use counters::{Counters, Heartbeat};
 pub use error::BpfError;
 pub use features::{KernelFeatures, Support, UprobeMulti, supports_uprobe_multi};
-pub use recorder::{Counters, Delivery, ProbeSite, Recorder, RingReader};
+pub use linker::{Link, Linker, Order, Scope, close};
+pub use processes::{Memories, Processes};
+pub use recorder::{Delivery, Recorder, RecorderOptions};
+pub use ring::RingReader;
+pub use sites::{FileId, ProbeFile, ProbeSite};
 pub use verified::{VerifiedProgram, verify_programs};

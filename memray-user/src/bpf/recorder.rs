@@ -1,44 +1,47 @@
 //! The object in the kernel: loaded once, attached to processes, read from until it is dropped.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env, fs,
     io::Write as _,
-    num::NonZeroU32,
     os::{
         fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
         unix::fs::MetadataExt as _,
     },
-    path::{Path, PathBuf},
-    time::Duration,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{
-        Program, RawTracePoint, TracePoint, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
-    },
+    maps::{Array, Map, PerCpuArray, RingBuf},
+    programs::{Program, RawTracePoint, TracePoint, UProbe},
 };
-use memray_ebpf::{config::TargetConfig, cookie::Role, stat::StatId};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use memray_ebpf::follow::{PidNamespace, TaskOffsets};
 
 use super::{
+    counters::{Counters, Heartbeat},
     error::BpfError,
+    features::supports_uprobe_multi,
     kernel_btf::KernelTypes,
-    multi::{self, MultiObject},
+    linker::Linker,
+    multi::MultiObject,
     privileges,
+    processes::{Memories, Processes},
     programs::{
-        ALLOCATOR_ENTRY, ALLOCATOR_RETURN, CODE_DEALLOC, FLOOR_ENTRY, FLOOR_RETURN, FREE_ENTRY, LOSSLESS,
-        RAW_TRACEPOINTS, RING, STATS, TARGETS, TASK_FSBASE_OFFSET, THREADS, TRACEPOINTS,
+        FOLLOW_CHILDREN, HEARTBEAT, LOSSLESS, PID_NAMESPACE, RAW_TRACEPOINTS, RING, STATS,
+        TASK_FSBASE_OFFSET, TASK_OFFSETS, TRACEPOINTS,
     },
-    system::{attach_tracepoint, remove_key},
+    ring::RingReader,
+    sites::Half,
+    system::attach_tracepoint,
     tracepoints::Tracepoints,
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memray-ebpf"));
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
+/// `PROC_PID_INIT_INO` (include/uapi/linux/nsfs.h; `include/linux/proc_ns.h` before).
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// What happens when the collector falls behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,257 +52,113 @@ pub enum Delivery {
     Lossy,
 }
 
-/// One place for probes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeSite {
-    /// A path that opens the file in our own mount namespace.
-    pub path: PathBuf,
-    pub file_offset: u64,
-    pub role: Role,
-    /// A packed [`memray_ebpf::cookie::Cookie`].
-    pub cookie: u64,
+/// What the programs are told once and for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecorderOptions {
+    pub delivery: Delivery,
+    /// Children of followed processes are followed too.
+    pub follow_children: bool,
 }
 
-/// The program that runs at a place, in the order of attaching: frees first, so that no block is seen whose free
-/// would be missed, then entries, then returns, so that no return comes whose entry was missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Half {
-    Free,
-    CodeDealloc,
-    AllocatorEntry,
-    AllocatorReturn,
-}
-
-impl Half {
-    pub(super) const ALL: [Self; 4] = [
-        Self::Free,
-        Self::CodeDealloc,
-        Self::AllocatorEntry,
-        Self::AllocatorReturn,
-    ];
-
-    fn all_of(role: Role) -> &'static [Self] {
-        match role {
-            Role::Free => &[Self::Free],
-            Role::CodeDealloc => &[Self::CodeDealloc],
-            Role::Allocate
-            | Role::AllocateArray
-            | Role::AllocateInto
-            | Role::Reallocate
-            | Role::ReallocateArray => &[Self::AllocatorEntry, Self::AllocatorReturn],
-        }
-    }
-
-    /// The program that does nothing, for [`Recorder::load_floor`].
-    const fn floor_program(self) -> &'static str {
-        match self {
-            Self::AllocatorReturn => FLOOR_RETURN,
-            Self::Free | Self::CodeDealloc | Self::AllocatorEntry => FLOOR_ENTRY,
-        }
-    }
-
-    pub(super) const fn program(self) -> &'static str {
-        match self {
-            Self::Free => FREE_ENTRY,
-            Self::CodeDealloc => CODE_DEALLOC,
-            Self::AllocatorEntry => ALLOCATOR_ENTRY,
-            Self::AllocatorReturn => ALLOCATOR_RETURN,
-        }
-    }
-}
-
-/// The programs that sit on functions, loaded for multi links.
-type MultiPrograms = BTreeMap<Half, OwnedFd>;
-
-/// The programs of the recording and everything they are attached to; dropping it detaches all.
-#[derive(Debug)]
+/// The programs that watch the whole system, and the maps; dropping it detaches the programs.
 pub struct Recorder {
-    ebpf: Ebpf,
-    /// None where the kernel has no multi-uprobe links; then aya attaches each probe by itself.
-    multi: Option<MultiPrograms>,
+    linker: Linker,
     links: Vec<OwnedFd>,
-    /// Process, device, inode and offset of each probe.
-    attached: BTreeSet<(u32, u64, u64, u64)>,
-    lives: u32,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Recorder")
+            .field("linker", &self.linker)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct TargetConfigPod(TargetConfig);
+struct TaskOffsetsPod(TaskOffsets);
 
 #[expect(unsafe_code, reason = "a marker for plain data")]
-// SAFETY: repr(C), integers only, sizes without padding are asserted where it is defined.
-unsafe impl Pod for TargetConfigPod {}
+// SAFETY: repr(C), integers only, no padding.
+unsafe impl Pod for TaskOffsetsPod {}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PidNamespacePod(PidNamespace);
+
+#[expect(unsafe_code, reason = "a marker for plain data")]
+// SAFETY: as above.
+unsafe impl Pod for PidNamespacePod {}
 
 impl Recorder {
     /// Makes the maps, loads every program and attaches those that watch the whole system (they look at traced
     /// processes only).
-    pub fn load(delivery: Delivery) -> Result<Self, BpfError> {
+    pub fn load(options: RecorderOptions) -> Result<Self, BpfError> {
         #[cfg(feature = "bpf-log")]
-        return Self::load_object(&super::logging::readable(OBJECT), delivery);
+        return Self::load_object(&super::logging::readable(OBJECT), options);
         #[cfg(not(feature = "bpf-log"))]
-        Self::load_object(OBJECT, delivery)
+        Self::load_object(OBJECT, options)
     }
 
     /// As [`load`](Self::load), of another object than the one that is built in, whose maps and records must be the
     /// same: to measure two builds of the programs side by side.
-    pub fn load_object(object: &[u8], delivery: Delivery) -> Result<Self, BpfError> {
-        let ebpf = make_maps(object, delivery)?;
-        let multi = match load_multi(object, &ebpf, Half::program) {
-            Ok(programs) => Some(programs),
-            Err(BpfError::Verifier {
-                source, log, program, ..
-            }) => {
-                // A kernel before 6.6 refuses the attach type before it looks at the program: no log.
-                if !log.is_empty() || source.raw_os_error() != Some(libc::EINVAL) {
-                    let log_file = keep_log(program, &log);
-                    return Err(BpfError::Verifier {
-                        program,
-                        source,
-                        log,
-                        log_file,
-                    });
-                }
-                None
-            }
-            Err(error) => return Err(error),
+    pub fn load_object(object: &[u8], options: RecorderOptions) -> Result<Self, BpfError> {
+        let ebpf = make_maps(object, options)?;
+        let multi = if supports_uprobe_multi() {
+            Some(Arc::new(load_multi(object, &ebpf, Half::program)?))
+        } else {
+            None
         };
+        let ebpf = Arc::new(Mutex::new(ebpf));
+        let linker = Linker { ebpf, multi };
         let mut recorder = Self {
-            ebpf,
-            multi,
+            linker,
             links: Vec::new(),
-            attached: BTreeSet::new(),
-            lives: 0,
         };
         recorder.attach_tracepoints()?;
         recorder.attach_raw_tracepoints()?;
-        if recorder.multi.is_none() {
-            for name in [ALLOCATOR_ENTRY, ALLOCATOR_RETURN, FREE_ENTRY, CODE_DEALLOC] {
-                let program: &mut UProbe = program(&mut recorder.ebpf, name)?;
-                program.load().map_err(|source| BpfError::Load {
-                    program: name,
-                    source: Box::new(source),
-                })?;
-            }
+        if recorder.linker.multi.is_none() {
+            recorder.load_single()?;
         }
         #[cfg(feature = "bpf-log")]
-        super::logging::start(&mut recorder.ebpf).map_err(|error| BpfError::Parse(error.into()))?;
+        super::logging::start(&mut recorder.ebpf()).map_err(|error| BpfError::Parse(error.into()))?;
         Ok(recorder)
     }
 
     /// Loads programs that do nothing in place of all: what the probes alone cost.
     pub fn load_floor() -> Result<Self, BpfError> {
-        let ebpf = make_maps(OBJECT, Delivery::Lossy)?;
-        let multi = Some(load_multi(OBJECT, &ebpf, Half::floor_program)?);
+        let options = RecorderOptions {
+            delivery: Delivery::Lossy,
+            follow_children: false,
+        };
+        let ebpf = make_maps(OBJECT, options)?;
+        let multi = Some(Arc::new(load_multi(OBJECT, &ebpf, Half::floor_program)?));
+        let ebpf = Arc::new(Mutex::new(ebpf));
         Ok(Self {
-            ebpf,
-            multi,
+            linker: Linker { ebpf, multi },
             links: Vec::new(),
-            attached: BTreeSet::new(),
-            lives: 0,
         })
     }
 
-    /// Tells the programs about a new life of a process. Do it before its probes are attached.
-    pub fn set_target(&mut self, pid: u32, config: &TargetConfig) -> Result<(), BpfError> {
-        self.lives += 1;
-        let config = TargetConfig {
-            life: self.lives,
-            ..*config
-        };
-        let failed = |source| BpfError::Map {
-            map: TARGETS,
-            source: Box::new(source),
-        };
-        let map = self
-            .ebpf
-            .map_mut(TARGETS)
-            .ok_or(BpfError::Missing { name: TARGETS })?;
-        let mut targets: BpfHashMap<&mut MapData, u32, TargetConfigPod> = map.try_into().map_err(failed)?;
-        targets.insert(pid, TargetConfigPod(config), 0).map_err(failed)?;
-        self.forget_thread(pid)
+    /// What attaches the programs on functions. They stay as long as their links, also without the recorder.
+    pub fn linker(&self) -> Linker {
+        self.linker.clone()
     }
 
-    /// exec keeps one thread, under the number of the process, and the kernel says nothing of its end: what the life
-    /// before knew of it would be taken for true, above all that it is announced.
-    fn forget_thread(&self, tid: u32) -> Result<(), BpfError> {
-        let threads = self.ebpf.map(THREADS).and_then(map_fd);
-        let threads = threads.ok_or(BpfError::Missing { name: THREADS })?;
-        remove_key(threads, tid).map_err(|error| BpfError::Map {
-            map: THREADS,
-            source: Box::new(aya::maps::MapError::IoError(error)),
-        })
+    /// What the programs know of processes; once.
+    pub fn take_processes(&self) -> Result<Processes, BpfError> {
+        Processes::take(&mut self.ebpf())
     }
 
-    /// Attaches probes to one process. Those that it has already stay as they are: a program that a process executes
-    /// meets the probes of the one before it.
-    pub fn attach(&mut self, pid: u32, sites: &[ProbeSite]) -> Result<(), BpfError> {
-        let mut groups: BTreeMap<(Half, &Path), Vec<(u64, u64)>> = BTreeMap::new();
-        for site in sites {
-            let file = fs::metadata(&site.path).map_err(|error| BpfError::Attach {
-                program: Half::all_of(site.role)[0].program(),
-                target: site.path.display().to_string(),
-                source: error.into(),
-            })?;
-            if !self
-                .attached
-                .insert((pid, file.dev(), file.ino(), site.file_offset))
-            {
-                continue;
-            }
-            for half in Half::all_of(site.role) {
-                groups
-                    .entry((*half, &site.path))
-                    .or_default()
-                    .push((site.file_offset, site.cookie));
-            }
-        }
-        for ((half, path), points) in groups {
-            self.attach_group(pid, half, path, &points)?;
-        }
-        Ok(())
-    }
-
-    fn attach_group(
-        &mut self,
-        pid: u32,
-        half: Half,
-        path: &Path,
-        points: &[(u64, u64)],
-    ) -> Result<(), BpfError> {
-        let name = half.program();
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BpfError::Attach {
-            program: name,
-            target: path.display().to_string(),
-            source,
-        };
-        if let Some(multi) = &self.multi {
-            let program = multi.get(&half).ok_or(BpfError::Missing { name })?;
-            let is_return = half == Half::AllocatorReturn;
-            let link =
-                multi::attach(program, path, points, is_return, pid).map_err(|error| failed(error.into()))?;
-            self.links.push(link);
-            return Ok(());
-        }
-        let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-        let program: &mut UProbe = program(&mut self.ebpf, name)?;
-        for (file_offset, cookie) in points {
-            let location = UProbeAttachLocation::AbsoluteOffset(*file_offset);
-            let point = UProbeAttachPoint {
-                location,
-                cookie: Some(*cookie),
-            };
-            program
-                .attach(point, path, scope)
-                .map_err(|error| failed(error.into()))?;
-        }
-        Ok(())
+    /// What the programs remember; once.
+    pub fn take_memories(&self) -> Result<Memories, BpfError> {
+        Memories::take(&mut self.ebpf())
     }
 
     /// The reading end of the ring; once.
-    pub fn take_ring(&mut self) -> Result<RingReader, BpfError> {
-        let map = self.ebpf.take_map(RING).ok_or(BpfError::Missing { name: RING })?;
-        let ring = RingBuf::try_from(map).map_err(|source| BpfError::Map {
+    pub fn take_ring(&self) -> Result<RingReader, BpfError> {
+        let ring = RingBuf::try_from(self.take_map(RING)?).map_err(|source| BpfError::Map {
             map: RING,
             source: Box::new(source),
         })?;
@@ -307,24 +166,51 @@ impl Recorder {
     }
 
     /// The reading end of the counters; once.
-    pub fn take_counters(&mut self) -> Result<Counters, BpfError> {
-        let map = self
-            .ebpf
-            .take_map(STATS)
-            .ok_or(BpfError::Missing { name: STATS })?;
-        let stats = PerCpuArray::try_from(map).map_err(|source| BpfError::Map {
+    pub fn take_counters(&self) -> Result<Counters, BpfError> {
+        let stats = PerCpuArray::try_from(self.take_map(STATS)?).map_err(|source| BpfError::Map {
             map: STATS,
             source: Box::new(source),
         })?;
         Ok(Counters { stats })
     }
 
+    /// What keeps threads held; once. Without beats nobody is held for long.
+    pub fn take_heartbeat(&self) -> Result<Heartbeat, BpfError> {
+        let beats = Array::try_from(self.take_map(HEARTBEAT)?).map_err(|source| BpfError::Map {
+            map: HEARTBEAT,
+            source: Box::new(source),
+        })?;
+        Ok(Heartbeat { beats })
+    }
+
+    fn take_map(&self, name: &'static str) -> Result<Map, BpfError> {
+        self.ebpf().take_map(name).ok_or(BpfError::Missing { name })
+    }
+
+    fn ebpf(&self) -> std::sync::MutexGuard<'_, Ebpf> {
+        self.linker.ebpf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load_single(&self) -> Result<(), BpfError> {
+        let mut ebpf = self.ebpf();
+        for half in Half::ALL {
+            let name = half.program();
+            let program: &mut UProbe = program(&mut ebpf, name)?;
+            program.load().map_err(|source| BpfError::Load {
+                program: name,
+                source: Box::new(source),
+            })?;
+        }
+        Ok(())
+    }
+
     fn attach_tracepoints(&mut self) -> Result<(), BpfError> {
+        let mut ebpf = self.linker.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, _, first) = TRACEPOINTS[0];
         let tracepoints =
             Tracepoints::open().map_err(|source| BpfError::Tracepoint { name: first, source })?;
         for (name, category, tracepoint) in TRACEPOINTS {
-            let program: &mut TracePoint = program(&mut self.ebpf, name)?;
+            let program: &mut TracePoint = program(&mut ebpf, name)?;
             program.load().map_err(|source| BpfError::Load {
                 program: name,
                 source: Box::new(source),
@@ -350,8 +236,9 @@ impl Recorder {
     }
 
     fn attach_raw_tracepoints(&mut self) -> Result<(), BpfError> {
+        let mut ebpf = self.linker.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, tracepoint) in RAW_TRACEPOINTS {
-            let program: &mut RawTracePoint = program(&mut self.ebpf, name)?;
+            let program: &mut RawTracePoint = program(&mut ebpf, name)?;
             program.load().map_err(|source| BpfError::Load {
                 program: name,
                 source: Box::new(source),
@@ -366,75 +253,6 @@ impl Recorder {
     }
 }
 
-/// The records of the ring, in order.
-pub struct RingReader {
-    ring: RingBuf<MapData>,
-    /// Told of wake-ups only: most records come without one, and are not to end a wait.
-    wake_ups: Epoll,
-}
-
-impl std::fmt::Debug for RingReader {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("RingReader").finish_non_exhaustive()
-    }
-}
-
-impl RingReader {
-    fn new(ring: RingBuf<MapData>) -> nix::Result<Self> {
-        let wake_ups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        wake_ups.add(
-            ring.as_fd(),
-            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0),
-        )?;
-        Ok(Self { ring, wake_ups })
-    }
-
-    /// Returns after `timeout`, or when a program asks for the collector.
-    pub fn wait(&self, timeout: Duration) {
-        let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::ZERO);
-        // Interrupted by a signal: then it was a shorter wait.
-        let _interrupted = self.wake_ups.wait(&mut [EpollEvent::empty()], timeout);
-    }
-
-    /// Hands the records that are there to `consume`, at most `limit` of them; returns how many there were.
-    pub fn drain(&mut self, limit: u64, mut consume: impl FnMut(&[u8])) -> u64 {
-        let mut records = 0;
-        while records < limit
-            && let Some(record) = self.ring.next()
-        {
-            consume(&record);
-            records += 1;
-        }
-        records
-    }
-}
-
-/// The counters of the programs.
-pub struct Counters {
-    stats: PerCpuArray<MapData, u64>,
-}
-
-impl std::fmt::Debug for Counters {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Counters").finish_non_exhaustive()
-    }
-}
-
-impl Counters {
-    /// Sums over the CPUs, indexed by [`StatId`].
-    pub fn read(&self) -> Result<[u64; StatId::COUNT], BpfError> {
-        let mut sums = [0; StatId::COUNT];
-        for (index, sum) in (0u32..).zip(&mut sums) {
-            let values = self.stats.get(&index, 0).map_err(|source| BpfError::Map {
-                map: STATS,
-                source: Box::new(source),
-            })?;
-            *sum = values.iter().sum();
-        }
-        Ok(sums)
-    }
-}
-
 pub(super) fn program<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, BpfError>
 where
     &'a mut T: TryFrom<&'a mut Program>,
@@ -443,26 +261,47 @@ where
     program.try_into().ok().ok_or(BpfError::Missing { name })
 }
 
-pub(super) fn make_maps(object: &[u8], delivery: Delivery) -> Result<Ebpf, BpfError> {
+pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf, BpfError> {
     if object.is_empty() {
         return Err(BpfError::NoObject);
     }
     privileges::require()?;
-    let fs_base_offset = task_fs_base_offset()?;
-    let lossless = u32::from(delivery == Delivery::Lossless);
+    let bytes = fs::read(KERNEL_TYPES).map_err(BpfError::KernelTypes)?;
+    let types = KernelTypes::parse(&bytes);
+    let namespace = pid_namespace()?;
+    let fs_base_offset = member(types.as_ref(), "task_struct", &["thread", "fsbase"])?;
+    let task_offsets = TaskOffsetsPod(task_offsets(types.as_ref(), namespace.0.inode != 0)?);
+    let lossless = u32::from(options.delivery == Delivery::Lossless);
+    let follow_children = u32::from(options.follow_children);
     EbpfLoader::new()
         .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
+        .override_global(TASK_OFFSETS, &task_offsets, true)
+        .override_global(PID_NAMESPACE, &namespace, true)
         .override_global(LOSSLESS, &lossless, true)
+        .override_global(FOLLOW_CHILDREN, &follow_children, true)
         .load(object)
         .map_err(|error| BpfError::Maps(Box::new(error)))
 }
 
-fn load_multi(object: &[u8], ebpf: &Ebpf, name: fn(Half) -> &'static str) -> Result<MultiPrograms, BpfError> {
+fn load_multi(
+    object: &[u8],
+    ebpf: &Ebpf,
+    name: fn(Half) -> &'static str,
+) -> Result<BTreeMap<Half, OwnedFd>, BpfError> {
     let object = MultiObject::new(object, |name| ebpf.map(name).and_then(map_fd))?;
-    Half::ALL
-        .into_iter()
-        .map(|half| Ok((half, object.load(name(half))?)))
-        .collect()
+    let load = |half| match object.load(name(half)) {
+        Ok(program) => Ok((half, program)),
+        Err(BpfError::Verifier {
+            program, source, log, ..
+        }) => Err(BpfError::Verifier {
+            log_file: keep_log(program, &log),
+            program,
+            source,
+            log,
+        }),
+        Err(error) => Err(error),
+    };
+    Half::ALL.into_iter().map(load).collect()
 }
 
 pub(super) fn map_fd(map: &Map) -> Option<RawFd> {
@@ -488,10 +327,55 @@ fn keep_log(program: &str, log: &str) -> Option<PathBuf> {
 pub(super) fn task_fs_base_offset() -> Result<u64, BpfError> {
     let bytes = fs::read(KERNEL_TYPES).map_err(BpfError::KernelTypes)?;
     let types = KernelTypes::parse(&bytes);
+    member(types.as_ref(), "task_struct", &["thread", "fsbase"])
+}
+
+fn member(
+    types: Option<&KernelTypes<'_>>,
+    structure: &'static str,
+    path: &[&'static str],
+) -> Result<u64, BpfError> {
     types
-        .and_then(|types| types.member_offset("task_struct", &["thread", "fsbase"]))
-        .ok_or(BpfError::KernelTypeMissing {
-            structure: "task_struct",
-            member: "thread.fsbase",
+        .and_then(|types| types.member_offset(structure, path))
+        .ok_or_else(|| BpfError::KernelTypeMissing {
+            structure,
+            member: path.join("."),
         })
+}
+
+fn task_offsets(types: Option<&KernelTypes<'_>>, is_nested: bool) -> Result<TaskOffsets, BpfError> {
+    let offset = |structure, path: &[&'static str]| {
+        let offset = member(types, structure, path)?;
+        u32::try_from(offset).map_err(|_too_large| BpfError::KernelTypeMissing {
+            structure,
+            member: path.join("."),
+        })
+    };
+    let task = |name| offset("task_struct", &[name]);
+    let mut offsets = TaskOffsets {
+        pid: task("pid")?,
+        tgid: task("tgid")?,
+        mm: task("mm")?,
+        exit_code: task("exit_code")?,
+        ..TaskOffsets::default()
+    };
+    if is_nested {
+        offsets.thread_pid = task("thread_pid")?;
+        offsets.level = offset("pid", &["level"])?;
+        offsets.numbers = offset("pid", &["numbers"])?;
+        offsets.namespace_inode = offset("pid_namespace", &["ns", "inum"])?;
+    }
+    Ok(offsets)
+}
+
+/// Our own; zero for the initial one, whose numbers the kernel has at hand.
+fn pid_namespace() -> Result<PidNamespacePod, BpfError> {
+    let namespace = fs::metadata("/proc/self/ns/pid").map_err(BpfError::PidNamespace)?;
+    if namespace.ino() == INITIAL_PID_NAMESPACE {
+        return Ok(PidNamespacePod(PidNamespace::default()));
+    }
+    Ok(PidNamespacePod(PidNamespace {
+        device: namespace.dev(),
+        inode: namespace.ino(),
+    }))
 }

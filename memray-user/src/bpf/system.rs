@@ -63,20 +63,23 @@ fn zeroed_attributes() -> bpf_attr {
     unsafe { std::mem::zeroed() }
 }
 
-/// Removes a key of four bytes from a map; one that is not there is no error.
-pub(super) fn remove_key(map: RawFd, key: u32) -> io::Result<()> {
-    let mut attributes = zeroed_attributes();
-    // SAFETY: this is the member that BPF_MAP_DELETE_ELEM reads.
-    let request = unsafe { &mut attributes.__bindgen_anon_2 };
-    request.map_fd = map.cast_unsigned();
-    request.key = std::ptr::from_ref(&key) as u64;
-    let size = size_of::<bpf_attr>();
-    let command = i64::from(bpf_cmd::BPF_MAP_DELETE_ELEM as u32);
-    // SAFETY: the attributes are initialized, as large as said, and point at a key that outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut attributes), size) };
-    let error = io::Error::last_os_error();
-    if result < 0 && error.kind() != io::ErrorKind::NotFound {
-        return Err(error);
+/// Removes keys from a map, which lie one after the other; one that is not there is no error.
+pub(super) fn remove_keys(map: RawFd, keys: &[u8], key_bytes: usize) -> io::Result<()> {
+    for key in keys.chunks_exact(key_bytes) {
+        let mut attributes = zeroed_attributes();
+        // SAFETY: this is the member that BPF_MAP_DELETE_ELEM reads.
+        let request = unsafe { &mut attributes.__bindgen_anon_2 };
+        request.map_fd = map.cast_unsigned();
+        request.key = key.as_ptr() as u64;
+        let size = size_of::<bpf_attr>();
+        let command = i64::from(bpf_cmd::BPF_MAP_DELETE_ELEM as u32);
+        // SAFETY: the attributes are initialized, as large as said, and point at a key that outlives the call.
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut attributes), size) };
+        let error = io::Error::last_os_error();
+        if result < 0 && error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ use super::{
     error::BpfError,
     multi::MultiObject,
     programs::{RAW_TRACEPOINTS, TRACEPOINTS},
-    recorder::{Delivery, Half, OBJECT, make_maps, map_fd, program},
+    recorder::{Delivery, OBJECT, RecorderOptions, make_maps, map_fd, program},
+    sites::Half,
     system::{machine_code, verified_instructions},
 };
 
@@ -32,15 +33,19 @@ pub struct VerifiedProgram {
 }
 
 /// `add r9, gs:[...]`, with which the compiler of x86-64 makes the address of the CPU's stack (`emit_priv_frame_ptr`,
-/// arch/x86/net/bpf_jit_comp.c, Linux 6.13 and later). It uses this register for nothing else.
+/// `arch/x86/net/bpf_jit_comp.c`, Linux 6.13 and later). It uses this register for nothing else.
 const PRIVATE_STACK: [u8; 5] = [0x65, 0x4c, 0x03, 0x0c, 0x25];
 
 /// Loads every program of a recording, attaches none, and drops them again. Needs multi-uprobe links (Linux 6.6).
 pub fn verify_programs() -> Result<Vec<VerifiedProgram>, BpfError> {
-    let mut ebpf = make_maps(OBJECT, Delivery::Lossless)?;
+    let options = RecorderOptions {
+        delivery: Delivery::Lossless,
+        follow_children: true,
+    };
+    let mut ebpf = make_maps(OBJECT, options)?;
     let mut verified = Vec::new();
     let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
-    for half in Half::ALL {
+    for half in Half::ALL.into_iter().filter(|half| *half != Half::Keeper) {
         let since = Instant::now();
         let fd = object.load(half.program())?;
         verified.push(ask(half.program(), fd.as_fd(), since)?);

@@ -3,8 +3,12 @@
 //! Names, defaults and meanings are memray's wherever memray has them. Exit codes: 0, 1 the user can mend it, 2 usage,
 //! 3 unexpected; `run` ends as the program that it ran.
 
+mod attach;
+mod capture_file;
+mod detach;
 mod flamegraph;
 mod output;
+mod owner;
 mod reading;
 mod run;
 mod stats;
@@ -45,6 +49,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Attach(attach::Arguments),
+    Detach(detach::Arguments),
     Flamegraph(flamegraph::Arguments),
     Table(table::Arguments),
     Tree(tree::Arguments),
@@ -89,6 +95,8 @@ fn dispatch(
 ) -> Result<ExitCode, CommandError> {
     match command {
         Command::Run(arguments) => run::execute(arguments, words, signals),
+        Command::Attach(arguments) => attach::execute(arguments),
+        Command::Detach(arguments) => detach::execute(&arguments),
         Command::Flamegraph(arguments) => flamegraph::execute(arguments),
         Command::Table(arguments) => table::execute(arguments),
         Command::Tree(arguments) => tree::execute(arguments),

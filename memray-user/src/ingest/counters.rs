@@ -20,10 +20,14 @@ pub enum Counter {
     LineTableIncomplete,
     ThreadUnannounced,
     ThreadNameUnknown,
+    ProgramLate,
+    InterpreterUnknown,
+    NotProbed,
+    AfterEnd,
 }
 
 impl Counter {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,
@@ -36,6 +40,10 @@ impl Counter {
         Self::LineTableIncomplete,
         Self::ThreadUnannounced,
         Self::ThreadNameUnknown,
+        Self::ProgramLate,
+        Self::InterpreterUnknown,
+        Self::NotProbed,
+        Self::AfterEnd,
     ];
 
     /// The name in captures: stable.
@@ -53,6 +61,10 @@ impl Counter {
             Self::LineTableIncomplete => "line_table_incomplete",
             Self::ThreadUnannounced => "thread_unannounced",
             Self::ThreadNameUnknown => "thread_name_unknown",
+            Self::ProgramLate => "program_late",
+            Self::InterpreterUnknown => "interpreter_unknown",
+            Self::NotProbed => "not_probed",
+            Self::AfterEnd => "after_end",
         }
     }
 
@@ -77,13 +89,23 @@ impl Counter {
             Self::ThreadNameUnknown => {
                 "threads that went on before Python's name for them could be read; they have the kernel's"
             }
+            Self::ProgramLate => {
+                "children or programs whose beginning was not seen in time; their first allocations may be missing"
+            }
+            Self::InterpreterUnknown => {
+                "programs whose interpreter is not known, recorded without Python stacks"
+            }
+            Self::NotProbed => {
+                "programs without a function of an allocator that could be probed: only what they map is recorded"
+            }
+            Self::AfterEnd => "events of processes that went on after their recording had ended, left out",
         }
     }
 
     pub const fn kind(self) -> StatKind {
         match self {
-            Self::MalformedRecord | Self::UnknownProcess => StatKind::Lost,
-            Self::FreeOfUnknown => StatKind::Neutral,
+            Self::MalformedRecord | Self::UnknownProcess | Self::NotProbed => StatKind::Lost,
+            Self::FreeOfUnknown | Self::AfterEnd => StatKind::Neutral,
             _ => StatKind::Degraded,
         }
     }

@@ -7,8 +7,9 @@
 use memray_ebpf::{
     allocator::{Allocator, AllocatorKind},
     event::{
-        AllocationRecord, CodeFreedRecord, CodeRecord, FreeRecord, LineTableRecord, MapRecord, RawFrame,
-        RecordHeader, RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord, UnmapRecord, WalkStatus,
+        AllocationRecord, CodeFreedRecord, CodeRecord, ForkRecord, FreeRecord, HeldRecord, LineTableRecord,
+        MapRecord, RawFrame, RecordHeader, RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord,
+        UnmapRecord, WalkStatus,
     },
     limits::{FRAMES_PER_RECORD, LINE_TABLE_CHUNK_BYTES},
 };
@@ -32,6 +33,9 @@ pub enum Record<'ring> {
     ThreadSeen(&'ring ThreadRecord),
     ThreadExit(&'ring ThreadRecord),
     ProcessExec(&'ring ThreadRecord),
+    ProcessForked(&'ring ForkRecord),
+    Held(&'ring HeldRecord),
+    LeaderExit(&'ring ThreadRecord),
 }
 
 impl<'ring> Record<'ring> {
@@ -46,7 +50,12 @@ impl<'ring> Record<'ring> {
             Self::Code(record) => &record.header,
             Self::LineTable(part) => part.header,
             Self::CodeFreed(record) => &record.header,
-            Self::ThreadSeen(record) | Self::ThreadExit(record) | Self::ProcessExec(record) => &record.header,
+            Self::ThreadSeen(record)
+            | Self::ThreadExit(record)
+            | Self::ProcessExec(record)
+            | Self::LeaderExit(record) => &record.header,
+            Self::ProcessForked(record) => &record.header,
+            Self::Held(record) => &record.header,
         }
     }
 }
@@ -137,6 +146,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         RecordKind::ThreadSeen => Record::ThreadSeen(view(bytes)?),
         RecordKind::ThreadExit => Record::ThreadExit(view(bytes)?),
         RecordKind::ProcessExec => Record::ProcessExec(view(bytes)?),
+        RecordKind::ProcessForked => Record::ProcessForked(view(bytes)?),
+        RecordKind::Held => Record::Held(view(bytes)?),
+        RecordKind::LeaderExit => Record::LeaderExit(view(bytes)?),
     })
 }
 

@@ -119,7 +119,9 @@ pub(super) fn stack_end(
     frame_count: u32,
     status: WalkStatus,
 ) -> Vec<u64> {
-    let rest = [stack_id, u64::from(frame_count) | u64::from(status as u32) << 32];
+    let counts = u64::from(frame_count) | u64::from(status as u32) << 32;
+    // The hash is the programs' affair.
+    let rest = [stack_id, counts, 0, 0];
     words(RecordKind::StackEnd, 0, 0, source, time_ns, &rest)
 }
 

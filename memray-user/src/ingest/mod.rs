@@ -44,7 +44,7 @@ use memray_ebpf::{
     limits::COMM_BYTES,
     stat::StatId,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 pub use script::ScriptStart;
 
 use self::{
@@ -72,6 +72,8 @@ pub struct Ingest {
     last_ts: u64,
     processes: Vec<Process>,
     by_pid: FxHashMap<u32, usize>,
+    /// Pids whose processes go on after their recording.
+    left_out: FxHashSet<u32>,
     /// The last one asked for: records of one process come in runs.
     last_process: Option<(u32, usize)>,
     shared: Shared,
@@ -88,6 +90,7 @@ impl Ingest {
             last_ts: 0,
             processes: Vec::new(),
             by_pid: FxHashMap::default(),
+            left_out: FxHashSet::default(),
             last_process: None,
             shared: Shared::default(),
             site_intervals: SiteIntervals::default(),
@@ -120,10 +123,55 @@ impl Ingest {
         };
         let process_id = row.process_id;
         self.by_pid.insert(row.pid, index);
+        self.left_out.remove(&row.pid);
         self.last_process = None;
         self.processes.push(Process::new(index, row, reader, script));
         self.shared.counters.add_process();
         process_id
+    }
+
+    /// An interpreter has come into a process that had none: a library that was loaded late.
+    pub fn set_interpreter(
+        &mut self,
+        process_id: ProcessId,
+        python_version: String,
+        python_allocator: String,
+        reader: Box<dyn CodeReader>,
+    ) {
+        if let Some(process) = self.process_mut(process_id) {
+            process.row.python_version = python_version;
+            process.row.python_allocator = python_allocator;
+            process.row_changed = true;
+            process.reader = reader;
+            process.threads.set_has_python();
+        }
+    }
+
+    /// What came before the process was recorded is missing, though nothing of it was to be: a child or a program whose
+    /// beginning was not seen in time.
+    pub fn began_late(&mut self, process_id: ProcessId) {
+        if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
+            self.shared.counters.add(index, Counter::ProgramLate, 0);
+        }
+    }
+
+    /// The interpreter of the process is none that is known; its events have no stack.
+    pub fn has_unknown_python(&mut self, process_id: ProcessId) {
+        if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
+            self.shared.counters.add(index, Counter::InterpreterUnknown, 0);
+        }
+    }
+
+    /// The process has no function of an allocator that could be probed.
+    pub fn is_not_probed(&mut self, process_id: ProcessId) {
+        if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
+            self.shared.counters.add(index, Counter::NotProbed, 0);
+        }
+    }
+
+    /// What comes of this pid once its process has ended in the capture is nobody's loss: it was not to be recorded.
+    pub fn leave_out(&mut self, pid: u32) {
+        self.left_out.insert(pid);
     }
 
     /// Takes in one record: its bytes in the ring, beginning at a multiple of 8.
@@ -135,8 +183,14 @@ impl Ingest {
         let header = record.header();
         let kind = event_kind(&record);
         let Some(index) = self.process_of(header.pid) else {
-            self.shared.counters.add_shared(Counter::UnknownProcess);
+            // What is said of threads and programs of others says nothing that is missing here.
             if let Some(kind) = kind {
+                let counter = if self.left_out.contains(&header.pid) {
+                    Counter::AfterEnd
+                } else {
+                    Counter::UnknownProcess
+                };
+                self.shared.counters.add_shared(counter);
                 self.shared.counters.dropped(kind);
             }
             return;
@@ -234,7 +288,9 @@ impl Ingest {
     pub fn take_batch(&mut self, drained_ns: u64) -> Batch {
         let drained = drained_ns.saturating_sub(self.options.clock_base_ns);
         for process in &mut self.processes {
-            look_again_for_names(process, &mut self.shared);
+            if process.row.ended_ns.is_none() {
+                look_again_for_names(process, &mut self.shared);
+            }
             let closed = process
                 .timeline
                 .close_before(drained, process.row.process_id, &process.totals);
@@ -426,7 +482,7 @@ fn dispatch(index: usize, process: &mut Process, record: &Record<'_>, ts: u64, s
             let counters = &mut shared.counters;
             process.threads.exit(record, name, &mut shared.threads, counters);
         }
-        // Ends the process, not an affair of what is in it.
-        Record::ProcessExec(_) => {}
+        // Of processes, not of what is in them.
+        Record::ProcessExec(_) | Record::ProcessForked(_) | Record::Held(_) | Record::LeaderExit(_) => {}
     }
 }

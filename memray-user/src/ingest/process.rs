@@ -3,10 +3,14 @@
 //! Each handler gets a record and its time on the capture's clock. Order inside a handler: what the thread held
 //! back is settled, what the event ends is ended, then what it makes is counted.
 
-use memray_ebpf::event::{AllocationRecord, FreeRecord, MapRecord, UnmapRecord, flags};
+use std::ops::Range;
+
+use memray_ebpf::event::{
+    AllocationRecord, FreeRecord, MapRecord, RawFrame, RawString, ThreadRecord, UnmapRecord, flags,
+};
 
 use super::{
-    codes::{CodeReader, Codes},
+    codes::{CodeObject, CodeReader, Codes, DecodedString, ThreadName},
     counters::Counter,
     histogram::Histogram,
     live::{Block, Blocks, STARTUP_SITE, Settled},
@@ -237,6 +241,7 @@ impl Process {
         self.ranges = Ranges::default();
         self.stacks = Stacks::default();
         self.codes = Codes::default();
+        self.reader = Box::new(Ended);
     }
 
     /// The row of an allocation that lives.
@@ -425,6 +430,35 @@ impl Process {
             allocator,
             allocations_between: between,
         });
+    }
+}
+
+/// Reads nothing: nobody asks about a process that has ended, and what it was read through is let go.
+#[derive(Debug)]
+struct Ended;
+
+impl CodeReader for Ended {
+    fn string(&self, _raw: &RawString) -> DecodedString {
+        DecodedString {
+            text: String::new(),
+            complete: false,
+        }
+    }
+
+    fn line(&self, _code: &CodeObject, _frame: RawFrame) -> u32 {
+        0
+    }
+
+    fn is_python_frame(&self, _frame: RawFrame) -> bool {
+        true
+    }
+
+    fn thread_name(&self, _record: &ThreadRecord) -> ThreadName {
+        ThreadName::None
+    }
+
+    fn line_table_rest(&self, _code: &CodeObject, _missing: Range<u64>) -> Option<Vec<u8>> {
+        None
     }
 }
 

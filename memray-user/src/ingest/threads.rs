@@ -75,6 +75,11 @@ impl ProcessThreads {
         }
     }
 
+    /// Threads that begin from now on may have Python's names.
+    pub fn set_has_python(&mut self) {
+        self.has_python = true;
+    }
+
     /// The thread of an event.
     pub fn id(&mut self, tid: u32, threads: &mut Threads) -> ThreadId {
         if let Some((last_tid, id)) = self.last

@@ -141,6 +141,15 @@ impl ProbePlan {
         planner.plan
     }
 
+    /// A single probe that no symbol table knows of, in the object that has its address.
+    pub fn extra(object: &MappedObject, elf: &ElfFile, probe: &ExtraProbe) -> Self {
+        let mut planner = Planner::default();
+        if object.avma_range.contains(&probe.avma) {
+            planner.add_extra(object, elf, probe);
+        }
+        planner.plan
+    }
+
     /// The probes that cost ten times as much as others, which somebody who wonders about a slow program wants to
     /// know.
     pub fn single_stepped(&self) -> impl Iterator<Item = &ProbePoint> {

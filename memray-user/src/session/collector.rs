@@ -1,7 +1,7 @@
 //! The thread that reads the ring and keeps the figures.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -9,14 +9,17 @@ use std::{
 use super::{
     BATCH_INTERVAL,
     clock::{Clock, epoch_ms, monotonic_ns},
+    control::ControlEvent,
+    remembered::Remembered,
+    supervisor::Message,
     writer::WriterThread,
 };
 use crate::{
-    bpf::{Counters, RingReader},
+    bpf::{BpfError, Counters, Heartbeat, Memories, Recorder, RingReader},
     ingest::{CodeReader, Ingest, IngestOptions, ScriptStart},
-    model::{Batch, LossRow, ProcessId, ProcessOrigin, ProcessRow},
+    model::{Batch, LossRow, ProcessId, ProcessRow},
     store::{StoreError, meta_key},
-    target::{launch::ExitStatus, process::Process, scheduling},
+    target::{process::Process, scheduling},
 };
 
 /// How often the ring is looked at. A wake-up for each event would cost the target more than this costs us.
@@ -26,18 +29,48 @@ const RSS_INTERVAL_NS: u64 = 10_000_000;
 /// Records taken at one go, so that requests and batches have their turn however fast the target is.
 const RECORDS_AT_ONCE: u64 = 200_000;
 
-/// What the collector is asked to do.
+/// A life of a process, as it begins.
+#[derive(Debug)]
+pub(super) struct NewLife {
+    pub(super) row: ProcessRow,
+    pub(super) reader: Box<dyn CodeReader>,
+    pub(super) script: ScriptStart,
+    /// The programs' number for it.
+    pub(super) number: u32,
+}
+
+/// What the collector is asked to do. Each is answered when it is done.
 enum Request {
-    AddProcess {
-        row: Box<ProcessRow>,
-        reader: Box<dyn CodeReader>,
-        script: ScriptStart,
+    Add(Box<NewLife>, SyncSender<ProcessId>),
+    SetInterpreter(Box<InterpreterFound>, SyncSender<()>),
+    BeganLate(ProcessId),
+    Unknown(ProcessId),
+    NotProbed(ProcessId),
+    /// Takes in what is in the ring.
+    Drain(SyncSender<()>),
+    End {
+        process_id: ProcessId,
+        pid: u32,
+        exit_status: Option<i32>,
         done: SyncSender<()>,
     },
-    Finish {
-        exit_status: i32,
+    /// Ends the process in the capture though it goes on: what is to come of it is left out.
+    Cut {
+        process_id: ProcessId,
+        pid: u32,
+        done: SyncSender<()>,
     },
+    Finish,
     Abandon,
+}
+
+/// An interpreter in a library that was loaded late.
+#[derive(Debug)]
+pub(super) struct InterpreterFound {
+    pub(super) process_id: ProcessId,
+    pub(super) python_version: String,
+    pub(super) python_allocator: String,
+    pub(super) reader: Box<dyn CodeReader>,
 }
 
 /// The thread, and the way to it.
@@ -48,49 +81,92 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn start(ring: RingReader, counters: Counters, writer: WriterThread, clock: Clock) -> Self {
+    /// `messages` gets what the records say of processes.
+    pub(super) fn start(
+        recorder: &Recorder,
+        writer: WriterThread,
+        clock: Clock,
+        messages: Sender<Message>,
+    ) -> Result<Self, BpfError> {
         let (requests, received) = sync_channel(1);
+        let options = IngestOptions {
+            clock_base_ns: clock.base_ns(),
+            ..IngestOptions::default()
+        };
+        let state = State {
+            clock,
+            ring: recorder.take_ring()?,
+            counters: recorder.take_counters()?,
+            heartbeat: recorder.take_heartbeat()?,
+            memories: recorder.take_memories()?,
+            remembered: Remembered::default(),
+            messages,
+            ingest: Ingest::new(options),
+            writer,
+            processes: Vec::new(),
+            losses: Vec::new(),
+        };
         let thread = thread::spawn(move || {
             // Above the target, which else could keep the collector from the CPU that it must share.
             scheduling::raise_priority();
-            let options = IngestOptions {
-                clock_base_ns: clock.base_ns(),
-                ..IngestOptions::default()
-            };
-            let state = State {
-                clock,
-                ring,
-                counters,
-                ingest: Ingest::new(options),
-                writer,
-                processes: Vec::new(),
-                losses: Vec::new(),
-            };
             state.run(&received)
         });
-        Self { requests, thread }
+        Ok(Self { requests, thread })
     }
 
-    /// Returns when events of the process can come.
-    pub(super) fn add_process(&self, row: ProcessRow, reader: Box<dyn CodeReader>, script: ScriptStart) {
-        let (done, added) = sync_channel(1);
-        self.request(Request::AddProcess {
-            row: Box::new(row),
-            reader,
-            script,
+    /// Returns when events of the process can come, with its number in the capture.
+    pub(super) fn add(&self, life: NewLife) -> ProcessId {
+        self.ask(|done| Request::Add(Box::new(life), done))
+    }
+
+    /// From here on the process is a Python.
+    pub(super) fn set_interpreter(&self, found: InterpreterFound) {
+        self.ask(|done| Request::SetInterpreter(Box::new(found), done));
+    }
+
+    /// The beginning of the process may be missing.
+    pub(super) fn began_late(&self, process_id: ProcessId) {
+        self.request(Request::BeganLate(process_id));
+    }
+
+    /// The interpreter of the process is none that we know.
+    pub(super) fn is_unknown_python(&self, process_id: ProcessId) {
+        self.request(Request::Unknown(process_id));
+    }
+
+    /// The process has no function that could be probed.
+    pub(super) fn is_not_probed(&self, process_id: ProcessId) {
+        self.request(Request::NotProbed(process_id));
+    }
+
+    /// Returns when all that was in the ring has been taken in, and told to the supervisor.
+    pub(super) fn drain(&self) {
+        self.ask(Request::Drain);
+    }
+
+    /// The process sends nothing any more: takes in what is left of it and ends it.
+    pub(super) fn end(&self, process_id: ProcessId, pid: u32, exit_status: Option<i32>) {
+        self.ask(|done| Request::End {
+            process_id,
+            pid,
+            exit_status,
             done,
         });
-        let _ended = added.recv();
+    }
+
+    /// The recording of the process is over at this moment, its probes are not.
+    pub(super) fn cut(&self, process_id: ProcessId, pid: u32) {
+        self.ask(|done| Request::Cut {
+            process_id,
+            pid,
+            done,
+        });
     }
 
     /// Takes in what is left, writes it and finishes the capture.
     /// Returns the counters, and why the capture is not whole if it is not.
-    pub(super) fn finish(self, status: ExitStatus) -> (Vec<LossRow>, Option<StoreError>) {
-        let exit_status = match status {
-            ExitStatus::Exited(code) => code,
-            ExitStatus::Signaled { signal, .. } => 128 + signal,
-        };
-        self.request(Request::Finish { exit_status });
+    pub(super) fn finish(self) -> (Vec<LossRow>, Option<StoreError>) {
+        self.request(Request::Finish);
         let (writer, losses) = self.join();
         (losses, writer.finish())
     }
@@ -99,6 +175,12 @@ impl Collector {
     pub(super) fn abandon(self) -> Result<(), StoreError> {
         self.request(Request::Abandon);
         self.join().0.discard()
+    }
+
+    fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> T {
+        let (done, answer) = sync_channel(1);
+        self.request(request(done));
+        answer.recv().expect("a panic ends the process before")
     }
 
     fn request(&self, request: Request) {
@@ -116,6 +198,10 @@ struct State {
     clock: Clock,
     ring: RingReader,
     counters: Counters,
+    heartbeat: Heartbeat,
+    memories: Memories,
+    remembered: Remembered,
+    messages: Sender<Message>,
     ingest: Ingest,
     writer: WriterThread,
     processes: Vec<(ProcessId, Process)>,
@@ -130,25 +216,19 @@ impl State {
         let mut drained_ns = 0;
         loop {
             let now = monotonic_ns();
+            // Without it threads that are held go on a little later: loud enough by itself.
+            let _not_written = self.heartbeat.beat(now);
             if self.drain_some() < RECORDS_AT_ONCE {
                 drained_ns = now;
                 self.ring.wait(POLL_INTERVAL);
             }
             match requests.try_recv() {
                 Err(TryRecvError::Empty) => {}
-                Ok(Request::AddProcess {
-                    row,
-                    reader,
-                    script,
-                    done,
-                }) => {
-                    self.add_process(*row, reader, script);
-                    let _caller_gone = done.send(());
-                }
-                Ok(Request::Finish { exit_status }) => return self.finish(exit_status),
+                Ok(Request::Finish) => return self.finish(),
                 Ok(Request::Abandon) | Err(TryRecvError::Disconnected) => {
                     return (self.writer, self.losses);
                 }
+                Ok(request) => self.serve(request),
             }
             let now = monotonic_ns();
             if now >= next_rss_ns {
@@ -164,35 +244,108 @@ impl State {
         }
     }
 
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Add(life, done) => {
+                let _caller_gone = done.send(self.add(*life));
+            }
+            Request::SetInterpreter(found, done) => {
+                self.drain();
+                let InterpreterFound {
+                    process_id,
+                    python_version,
+                    python_allocator,
+                    reader,
+                } = *found;
+                self.ingest
+                    .set_interpreter(process_id, python_version, python_allocator, reader);
+                let _caller_gone = done.send(());
+            }
+            Request::BeganLate(process_id) => self.ingest.began_late(process_id),
+            Request::Unknown(process_id) => self.ingest.has_unknown_python(process_id),
+            Request::NotProbed(process_id) => self.ingest.is_not_probed(process_id),
+            Request::Drain(done) => {
+                self.drain();
+                let _caller_gone = done.send(());
+            }
+            Request::End {
+                process_id,
+                pid,
+                exit_status,
+                done,
+            } => {
+                self.drain();
+                self.end(process_id, pid, exit_status);
+                let _caller_gone = done.send(());
+            }
+            Request::Cut {
+                process_id,
+                pid,
+                done,
+            } => {
+                self.drain();
+                self.ingest.leave_out(pid);
+                self.end(process_id, pid, None);
+                let _caller_gone = done.send(());
+            }
+            // Served by `run`.
+            Request::Finish | Request::Abandon => {}
+        }
+    }
+
     fn drain_some(&mut self) -> u64 {
-        let Self { ring, ingest, .. } = self;
-        ring.drain(RECORDS_AT_ONCE, |record| ingest.push(record))
+        let Self {
+            ring,
+            ingest,
+            remembered,
+            messages,
+            memories,
+            ..
+        } = self;
+        ring.drain(RECORDS_AT_ONCE, |record| {
+            ingest.push(record);
+            remembered.note(record);
+            if let Some(event) = ControlEvent::of(record) {
+                if let ControlEvent::Executed { pid, .. } = event {
+                    // What stays is in the way of nobody.
+                    let _left = remembered.end(pid, memories);
+                }
+                let _supervisor_gone = messages.send(Message::Control(event));
+            }
+        })
     }
 
     fn drain(&mut self) {
         while self.drain_some() > 0 {}
     }
 
-    fn add_process(&mut self, mut row: ProcessRow, reader: Box<dyn CodeReader>, script: ScriptStart) {
+    fn add(&mut self, life: NewLife) -> ProcessId {
         // What is in the ring belongs to the life before.
         self.drain();
+        let NewLife {
+            mut row,
+            reader,
+            script,
+            number,
+        } = life;
         let pid = row.pid;
-        // A life of the same pid ends by exec.
-        if let Some(index) = self
-            .processes
-            .iter()
-            .position(|(_, process)| process.pid() == pid)
-        {
-            let (before, _) = self.processes.swap_remove(index);
-            self.ingest.end_process(before, monotonic_ns(), None);
-            row.parent_process_id = Some(before);
-            row.origin = ProcessOrigin::Executed;
-        }
+        self.processes.retain(|(_, process)| process.pid() != pid);
+        self.remembered.begin(pid, number);
         row.started_ns = self.clock.since_start_ns();
         self.ingest.set_script(script);
         let process_id = self.ingest.add_process(row, reader);
         if let Ok(process) = Process::open(pid) {
             self.processes.push((process_id, process));
+        }
+        process_id
+    }
+
+    fn end(&mut self, process_id: ProcessId, pid: u32, exit_status: Option<i32>) {
+        self.processes.retain(|(of, _)| *of != process_id);
+        self.ingest.end_process(process_id, monotonic_ns(), exit_status);
+        // Of the last one the maps go as a whole.
+        if !self.processes.is_empty() {
+            let _left = self.remembered.end(pid, &self.memories);
         }
     }
 
@@ -218,12 +371,12 @@ impl State {
         self.writer.send(batch);
     }
 
-    fn finish(mut self, exit_status: i32) -> (WriterThread, Vec<LossRow>) {
+    fn finish(mut self) -> (WriterThread, Vec<LossRow>) {
         self.drain();
         self.read_counters();
         let now = monotonic_ns();
         for (process_id, _) in std::mem::take(&mut self.processes) {
-            self.ingest.end_process(process_id, now, Some(exit_status));
+            self.ingest.end_process(process_id, now, None);
         }
         let mut batch = self.ingest.finish();
         batch

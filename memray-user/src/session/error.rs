@@ -26,6 +26,26 @@ pub enum SessionError {
         path: std::path::PathBuf,
         source: ElfError,
     },
+    #[error("cannot open `{}`", path.display())]
+    File {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot watch for the end of the process")]
+    Watch(#[source] std::io::Error),
+    #[error("process {pid} runs `{}`, which is not a CPython that can be traced", executable.display())]
+    AttachNotPython {
+        pid: u32,
+        executable: std::path::PathBuf,
+    },
+    #[error("memray cannot record itself")]
+    Ourselves,
+    #[error("`/proc` shows the processes of another pid namespace than ours")]
+    OtherProc,
+    #[error(
+        "process {pid} is in a pid namespace of its own below ours, whose processes the kernel does not tell from here"
+    )]
+    BelowOurNamespace { pid: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("`{}` is not a CPython that can be traced", executable.display())]
@@ -62,7 +82,16 @@ impl SessionError {
                 source: ElfError::ThirtyTwoBit | ElfError::OtherMachine { .. } | ElfError::BigEndian,
                 ..
             } => Some("use a build of it for x86-64".to_owned()),
-            Self::Process(_) | Self::Object { .. } => None,
+            Self::Process(error) => error.hint(),
+            Self::AttachNotPython { .. } => Some(
+                "`--any-program` records it all the same, and the Python that it may become".to_owned(),
+            ),
+            Self::Ourselves => Some("name the process that is to be recorded".to_owned()),
+            Self::OtherProc => Some("mount the right one: `mount -t proc proc /proc`".to_owned()),
+            Self::BelowOurNamespace { .. } => {
+                Some("run memray in the pid namespace of the process, or in that of the host".to_owned())
+            }
+            Self::Watch(_) | Self::File { .. } | Self::Object { .. } => None,
         }
     }
 }

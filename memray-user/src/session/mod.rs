@@ -1,197 +1,105 @@
 //! A recording from beginning to end: the only place where target, probes, ring, ingest and store meet.
 //!
-//! Three threads. The caller's starts the program, holds it at its loaded point while probes go in, and waits for
-//! its end, because ptrace ties a process to a thread. The collector's reads the ring and keeps the figures. The
-//! writer's turns a batch each half second into a transaction, so that the disk never delays the collector.
+//! Threads. The caller's starts the program ([`record`]) or waits for somebody to end the recording
+//! ([`record_attached`]). The *supervisor* knows which processes are recorded and puts probes in and takes them out. The
+//! *collector* reads the ring and keeps the figures. The *writer* turns a batch each half second into a transaction, so
+//! that the disk never delays the collector. Beside them, threads that only wait: for the ends of processes, for the
+//! kernel to make or to close links, for whoever runs `memray detach`.
 //!
-//! Order at the end: the program is gone, so all of its events are in the ring; the ring is drained; the last batch
-//! is written and the capture finished; the probes are detached; and only then the caller ends as the program did.
+//! Order at the end: each process is ended in the capture, at a moment or by itself; probes go; the ring is drained; the
+//! last batch is written and the capture finished.
 
+mod attach;
 mod clock;
+mod closer;
 mod collector;
+mod control;
+mod ends;
 mod error;
+mod plans;
 mod prepare;
 mod python;
+mod remembered;
+mod rendezvous;
+mod run;
 mod script;
+mod supervisor;
 mod writer;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::mpsc::Sender, time::Duration};
 
-use self::{
-    clock::Clock,
-    collector::Collector,
-    prepare::{Prepared, prepare},
-    script::script_start,
-    writer::WriterThread,
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+pub use self::{
+    attach::{AttachSettings, RecordedAttached, record_attached},
+    error::SessionError,
+    prepare::prepare_process,
+    rendezvous::{Detached, detach},
+    run::{Recorded, RunListener, RunSettings, record},
 };
-pub use self::{error::SessionError, prepare::prepare_process};
+use self::{clock::Clock, collector::Collector, supervisor::Message, writer::WriterThread};
 use crate::{
     bpf::{Delivery, Recorder},
-    model::{Batch, LossRow},
-    store::{CaptureWriter, Overwrite, StoreError, meta_key},
-    target::launch::{
-        Decision, ExitStatus, InheritedSignals, Launch, LaunchError, Outcome, SignalRelay, is_script,
-    },
+    model::Batch,
+    store::{CaptureWriter, Overwrite, meta_key},
 };
-
-/// What to record, and where to.
-#[derive(Debug)]
-pub struct Settings {
-    pub launch: Launch,
-    pub output: PathBuf,
-    pub overwrite: Overwrite,
-    /// Who is to own the capture, if not we.
-    pub owner: Option<(u32, u32)>,
-    /// Count what the interpreter allocates before the program's own code.
-    pub include_startup: bool,
-    pub delivery: Delivery,
-    /// The program must be a Python, or a script that becomes one by exec, as pyenv's `python3` is; else any program is
-    /// recorded, and the Python that it may become.
-    pub must_be_python: bool,
-}
-
-/// How a recording went.
-#[derive(Debug)]
-pub struct Recorded {
-    pub status: ExitStatus,
-    /// A Python is among the programs that the process has been.
-    pub has_python: bool,
-    /// Counters that are not zero.
-    pub losses: Vec<LossRow>,
-    /// Why the capture is not whole, if it is not.
-    pub problem: Option<StoreError>,
-}
 
 /// How long a batch collects.
 const BATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Runs the program to its end and records it. An error means that nothing was recorded and that no file is left: the
-/// program was not run, or was killed before its first instruction, or has ended before there was anything to record.
-///
-/// `begun` is called once, when the capture is there and before the recorded program's first instruction.
-pub fn record(
-    settings: &Settings,
-    signals: &InheritedSignals,
-    begun: impl Fn(),
-) -> Result<Recorded, SessionError> {
-    let mut recorder = Recorder::load(settings.delivery)?;
-    // The time of the recording is the program's: loading is over when it begins.
-    let clock = Clock::start();
-    let is_script = is_script(&settings.launch.program).unwrap_or(false);
-    let relay = SignalRelay::start();
-    let mut child = settings.launch.spawn(signals, &relay)?;
-    // Made when all that can be wrong with the program is known: a failure leaves what was there before.
-    let mut collector = None;
-    let mut has_python = false;
-    let released = child.run_until_released(|loaded| {
-        let Some(prepared) = prepare(loaded.pid, settings.must_be_python, settings.delivery)? else {
-            if is_script {
-                return Ok(Decision::WatchForExec);
-            }
-            let executable = settings.launch.program.clone();
-            return Err(SessionError::NotPython { executable });
-        };
-        if collector.is_none() {
-            collector = Some(start_collector(settings, &mut recorder, clock)?);
-            begun();
-        }
-        let collector = collector.as_ref().expect("was made just now or before");
-        let decision = attach(settings, &mut recorder, collector, prepared)?;
-        has_python = decision == Decision::Release;
-        Ok(decision)
-    });
-    let status = match released {
-        Ok(Outcome::Ended(status)) => Ok(status),
-        Ok(Outcome::Released) => child.wait().map_err(SessionError::from),
-        Err(error) => Err(error),
-    };
-    match (status, collector) {
-        (Ok(status), Some(collector)) => {
-            let (losses, problem) = collector.finish(status);
-            Ok(Recorded {
-                status,
-                has_python,
-                losses,
-                problem,
-            })
-        }
-        (Ok(status), None) => {
-            let program = settings.launch.program.clone();
-            Err(SessionError::NothingRecorded { program, status })
-        }
-        (Err(error), collector) => {
-            // The child is killed first, so that nothing is left that could fill the ring.
-            drop(child);
-            collector.map_or(Ok(()), Collector::abandon)?;
-            Err(error)
-        }
-    }
+/// What to record into, and what of.
+#[derive(Clone, Debug)]
+pub struct CaptureSettings {
+    pub output: PathBuf,
+    pub overwrite: Overwrite,
+    /// Who is to own the capture, if not we.
+    pub owner: Option<(u32, u32)>,
+    /// The command line of the recorded program, for reports.
+    pub command_line: String,
+    /// Count what the interpreter allocates before the program's own code.
+    pub include_startup: bool,
+    pub delivery: Delivery,
+    /// Record children, and theirs.
+    pub follow_children: bool,
 }
 
+/// Creates the capture and starts to read the ring.
 fn start_collector(
-    settings: &Settings,
-    recorder: &mut Recorder,
+    settings: &CaptureSettings,
+    recorder: &Recorder,
     clock: Clock,
+    messages: Sender<Message>,
 ) -> Result<Collector, SessionError> {
-    let ring = recorder.take_ring()?;
-    let counters = recorder.take_counters()?;
     let writer = CaptureWriter::create(&settings.output, settings.overwrite, settings.owner)?;
     let writer = WriterThread::start(writer);
     writer.send(first_batch(settings, &clock));
-    Ok(Collector::start(ring, counters, writer, clock))
+    Ok(Collector::start(recorder, writer, clock, messages)?)
 }
 
-/// Puts the probes in, after the collector knows whose events will come.
-fn attach(
-    settings: &Settings,
-    recorder: &mut Recorder,
-    collector: &Collector,
-    prepared: Prepared,
-) -> Result<Decision, SessionError> {
-    let Prepared {
-        pid,
-        row,
-        reader,
-        config,
-        sites,
-        arguments,
-    } = prepared;
-    let is_python = !row.python_version.is_empty();
-    let script = script_start(is_python && !settings.include_startup, &arguments);
-    collector.add_process(row, Box::new(reader), script);
-    recorder.set_target(pid, &config)?;
-    recorder.attach(pid, &sites)?;
-    Ok(if is_python {
-        Decision::Release
-    } else {
-        Decision::WatchForExec
-    })
-}
-
-fn first_batch(settings: &Settings, clock: &Clock) -> Batch {
-    let words = settings
-        .launch
-        .arguments
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned());
+fn first_batch(settings: &CaptureSettings, clock: &Clock) -> Batch {
     let entry = |key: &str, value: String| (key.to_owned(), value);
+    let flag = |value: bool| u8::from(value).to_string();
     let release = nix::sys::utsname::uname().map(|names| names.release().to_string_lossy().into_owned());
     Batch {
         meta: vec![
-            entry(meta_key::COMMAND_LINE, words.collect::<Vec<_>>().join(" ")),
+            entry(meta_key::COMMAND_LINE, settings.command_line.clone()),
             entry(meta_key::STARTED_AT_MS, clock.started_at_ms().to_string()),
             entry(meta_key::MEMRAY_VERSION, env!("CARGO_PKG_VERSION").to_owned()),
             entry(meta_key::KERNEL_RELEASE, release.unwrap_or_default()),
             entry("clock_base_ns", clock.base_ns().to_string()),
-            entry("include_startup", u8::from(settings.include_startup).to_string()),
+            entry("include_startup", flag(settings.include_startup)),
+            entry("follow_fork", flag(settings.follow_children)),
             entry("delivery", format!("{:?}", settings.delivery).to_lowercase()),
         ],
         ..Batch::default()
     }
 }
 
-impl From<LaunchError> for SessionError {
-    fn from(error: LaunchError) -> Self {
-        Self::Launch(error)
+/// Lets this process have as many descriptors as it may: each process that is recorded takes some. Not before a program
+/// is launched, which would inherit it.
+fn raise_file_limit() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // What the kernel refuses is missed only with hundreds of processes, and told then.
+        let _refused = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }

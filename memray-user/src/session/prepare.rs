@@ -1,17 +1,20 @@
 //! What must be known of a process before its probes go in.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use memray_ebpf::config::TargetConfig;
 
-use super::{error::SessionError, python::PythonProcess};
+use super::{
+    error::SessionError,
+    plans::{FilePlans, MappedFile, code_dealloc_site, mapped_file},
+};
 use crate::{
-    bpf::{Delivery, ProbeSite},
+    bpf::ProbeSite,
     cpython::{Interpreter, detect},
     model::ProcessRow,
-    probes::{ExtraProbe, ProbePlan},
     target::{
         elf::ElfFile,
+        loader::{LoadProgress, Loader},
         process::{MappedObject, Process},
     },
 };
@@ -21,20 +24,46 @@ use crate::{
 pub(super) struct Prepared {
     pub(super) pid: u32,
     pub(super) row: ProcessRow,
-    pub(super) reader: PythonProcess,
-    pub(super) config: TargetConfig,
+    pub(super) process: Process,
+    pub(super) interpreter: Option<Interpreter>,
+    /// Functions of allocators, and where code objects die.
     pub(super) sites: Vec<ProbeSite>,
+    /// Where its threads are held.
+    pub(super) holds: Vec<ProbeSite>,
+    /// The files that are mapped.
+    pub(super) files: BTreeSet<MappedFile>,
+    /// How the dynamic loader tells of more; none in a static program.
+    pub(super) progress: Option<LoadProgress>,
     /// `argv`.
     pub(super) arguments: Vec<OsString>,
+    /// Its interpreter is none that we know; without stacks it can be recorded all the same.
+    pub(super) is_unknown_python: bool,
 }
 
-/// Looks at a process whose libraries are in place. None if it is to be a Python and is not one (yet): a shell script
-/// that stands for an interpreter, as pyenv has them, becomes one in the end.
-pub(super) fn prepare(
-    pid: u32,
-    must_be_python: bool,
-    delivery: Delivery,
-) -> Result<Option<Prepared>, SessionError> {
+/// What to make of a program that cannot be recorded in full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// It is what somebody asked for: say why not.
+    Full,
+    /// It is what the process became: record what can be.
+    Whatever,
+}
+
+impl Prepared {
+    pub(super) fn config(&self) -> TargetConfig {
+        self.interpreter
+            .as_ref()
+            .map(|found| found.config)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn is_python(&self) -> bool {
+        self.interpreter.is_some()
+    }
+}
+
+/// Looks at a process whose libraries are in place.
+pub(super) fn prepare(pid: u32, plans: &mut FilePlans, demand: Demand) -> Result<Prepared, SessionError> {
     let process = Process::open(pid)?;
     let executable = process.executable()?;
     // Asked first: nothing in a process of another architecture lies where it is looked for below.
@@ -43,14 +72,16 @@ pub(super) fn prepare(
         source,
     })?;
     let objects = process.objects()?;
-    let interpreter = detect(&process, &objects)?;
-    if must_be_python && interpreter.is_none() {
-        return Ok(None);
-    }
-    let sites = sites(&objects, interpreter.as_ref())?;
-    if sites.is_empty() {
+    let (interpreter, is_unknown_python) = match detect(&process, &objects) {
+        Ok(interpreter) => (interpreter, false),
+        Err(_unknown) if demand == Demand::Whatever => (None, true),
+        Err(error) => return Err(error.into()),
+    };
+    let (mut sites, holds) = places(&objects, plans)?;
+    if sites.is_empty() && demand == Demand::Full {
         return Err(SessionError::NoAllocator { executable });
     }
+    sites.extend(interpreter_site(&objects, interpreter.as_ref())?);
     let arguments = process.command_line()?;
     let words = arguments.iter().map(|word| word.to_string_lossy().into_owned());
     let row = ProcessRow {
@@ -67,51 +98,50 @@ pub(super) fn prepare(
             .unwrap_or_default(),
         ..ProcessRow::default()
     };
-    let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
-    let reader = PythonProcess {
-        process,
-        interpreter,
-        threads_wait: delivery == Delivery::Lossless,
-    };
-    Ok(Some(Prepared {
+    Ok(Prepared {
         pid,
         row,
-        reader,
-        config,
+        interpreter,
         sites,
+        holds,
+        files: objects.iter().map(mapped_file).collect(),
+        progress: Loader::of(&process)?.map(|loader| loader.progress()),
         arguments,
-    }))
+        is_unknown_python,
+        process,
+    })
+}
+
+/// The places of allocators and of holds in these objects.
+fn places(
+    objects: &[MappedObject],
+    plans: &mut FilePlans,
+) -> Result<(Vec<ProbeSite>, Vec<ProbeSite>), SessionError> {
+    let (mut sites, mut holds) = (Vec::new(), Vec::new());
+    for object in objects {
+        let plan = plans.of(object)?;
+        sites.extend_from_slice(&plan.sites);
+        holds.extend_from_slice(&plan.holds);
+    }
+    Ok((sites, holds))
+}
+
+/// Where the code objects of an interpreter die.
+pub(super) fn interpreter_site(
+    objects: &[MappedObject],
+    interpreter: Option<&Interpreter>,
+) -> Result<Option<ProbeSite>, SessionError> {
+    let Some(avma) = interpreter.and_then(|found| found.code_dealloc_avma) else {
+        return Ok(None);
+    };
+    match objects.iter().find(|object| object.avma_range.contains(&avma)) {
+        Some(object) => code_dealloc_site(object, avma),
+        None => Ok(None),
+    }
 }
 
 /// What a benchmark needs to attach the probes of a recording by itself.
 pub fn prepare_process(pid: u32) -> Result<(TargetConfig, Vec<ProbeSite>), SessionError> {
-    let process = Process::open(pid)?;
-    let objects = process.objects()?;
-    let interpreter = detect(&process, &objects)?;
-    let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
-    Ok((config, sites(&objects, interpreter.as_ref())?))
-}
-
-fn sites(
-    objects: &[MappedObject],
-    interpreter: Option<&Interpreter>,
-) -> Result<Vec<ProbeSite>, SessionError> {
-    let mut files = Vec::with_capacity(objects.len());
-    for object in objects {
-        let file = ElfFile::open(&object.open_path).map_err(|source| SessionError::Object {
-            path: object.path.clone(),
-            source,
-        })?;
-        files.push((object, file));
-    }
-    let code_dealloc = interpreter.and_then(|found| found.code_dealloc_avma);
-    let extra: Vec<ExtraProbe> = code_dealloc.into_iter().map(ExtraProbe::code_dealloc).collect();
-    let plan = ProbePlan::new(files.iter().map(|(object, file)| (*object, file)), &extra);
-    let site = |point: crate::probes::ProbePoint| ProbeSite {
-        path: point.object,
-        file_offset: point.file_offset,
-        role: point.role,
-        cookie: point.cookie,
-    };
-    Ok(plan.points.into_iter().map(site).collect())
+    let prepared = prepare(pid, &mut FilePlans::default(), Demand::Full)?;
+    Ok((prepared.config(), prepared.sites))
 }

@@ -5,7 +5,9 @@
 
 pub mod elf;
 pub mod launch;
+pub mod loader;
 pub mod process;
+pub mod root;
 pub mod scheduling;
 
 #[cfg(test)]

@@ -3,25 +3,20 @@
 //! The program sees nothing of it, and neither does who started us: what memray says goes to standard error, and its
 //! end is the program's end, by exit code or by signal.
 
-mod owner;
 mod program;
 mod recording;
 
 use std::{
     ffi::OsString,
-    fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{self, ExitCode},
 };
 
 use clap::{Args, ValueHint};
 
 use self::{program::Program, recording::Recording};
-use crate::{
-    error::{Blame, CommandError},
-    printer::Talk,
-    target::launch::InheritedSignals,
-};
+use super::capture_file::check_output;
+use crate::{error::CommandError, printer::Talk, target::launch::InheritedSignals};
 
 const USAGE: &str = "memray run [OPTIONS] FILE [ARGS]...
        memray run [OPTIONS] -m MODULE [ARGS]...
@@ -64,6 +59,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     include_startup: bool,
 
+    /// Record the processes that the program starts, and theirs, in the same capture
+    #[arg(long)]
+    follow_fork: bool,
+
     /// A script, a module or code with its arguments; after `--`, any command
     #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
     program: Vec<OsString>,
@@ -82,6 +81,7 @@ pub(super) fn execute(
         code,
         python,
         include_startup,
+        follow_fork,
         program,
     } = arguments;
     let talk = if quiet { Talk::Quiet } else { Talk::Normal };
@@ -94,6 +94,7 @@ pub(super) fn execute(
         output,
         force,
         include_startup,
+        follow_fork,
         talk,
     }
     .execute(signals)
@@ -106,44 +107,6 @@ fn is_command(words: &[OsString], program: &[OsString]) -> bool {
         .checked_sub(program.len() + 1)
         .and_then(|index| words.get(index));
     before.is_some_and(|word| word == "--")
-}
-
-/// Refuses early what can be known before anything is started.
-fn check_output(output: &Path, force: bool) -> Result<(), CommandError> {
-    let name = output.display();
-    if output.is_dir() {
-        let error = CommandError::user(format!("output file `{name}` is a directory"));
-        return Err(error.hint("name a file with `--output`"));
-    }
-    // A terminal, a pipe, `/dev/null`: a database cannot be written there, with `--force` or without.
-    if fs::metadata(output).is_ok_and(|metadata| !metadata.is_file()) {
-        let error = CommandError::user(format!("output file `{name}` is not a regular file"));
-        return Err(error.hint("a capture is a database: name a file for it with `--output`"));
-    }
-    if !force && fs::symlink_metadata(output).is_ok() {
-        let error = CommandError::user(format!("output file `{name}` exists already"));
-        return Err(error.hint("overwrite it with `--force`, or name another file with `--output`"));
-    }
-    let folder = output
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    match fs::metadata(folder) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => {
-            let error = io::Error::from(io::ErrorKind::NotADirectory);
-            Err(folder_error(folder, error).hint("name another file with `--output`"))
-        }
-        Err(error) => {
-            Err(folder_error(folder, error)
-                .hint("create the directory first, or name another with `--output`"))
-        }
-    }
-}
-
-fn folder_error(folder: &Path, error: io::Error) -> CommandError {
-    let text = format!("cannot write the capture into `{}`", folder.display());
-    CommandError::new(Blame::User, anyhow::Error::new(error).context(text))
 }
 
 #[cfg(test)]
@@ -193,33 +156,5 @@ mod tests {
         check("-m pip --version", Some((false, &["pip", "--version"])));
         check("-- ls -l", Some((false, &["ls", "-l"])));
         check("--fast a.py", None);
-    }
-
-    #[test]
-    fn outputs_that_cannot_be_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let exists = folder.path().join("a.db");
-        fs::write(&exists, "").unwrap();
-        let check = |path: &Path, force: bool, expect: &str| {
-            let text = check_output(path, force)
-                .err()
-                .map_or_else(String::new, |error| error.render());
-            assert!(
-                text.contains(expect) && text.is_empty() == expect.is_empty(),
-                "{text}"
-            );
-        };
-        check(&exists, false, "exists already");
-        check(&exists, true, "");
-        check(Path::new("/dev/null"), true, "not a regular file");
-        check(Path::new("/dev/null"), false, "not a regular file");
-        check(&folder.path().join("b.db"), false, "");
-        check(
-            &folder.path().join("none/b.db"),
-            false,
-            "create the directory first",
-        );
-        check(&exists.join("b.db"), false, "cannot write the capture into");
-        check(Path::new("b.db"), false, "");
     }
 }

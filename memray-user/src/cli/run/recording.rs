@@ -1,28 +1,22 @@
 //! One recording: what is said before and after it, and how we end.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use super::{
-    owner::behind_sudo,
-    program::{Kind, Program},
-};
+use super::program::{Kind, Program};
 use crate::{
     bpf::{BpfError, Delivery},
-    cli::reading::say_notices,
+    cli::{capture_file::next_steps, owner::behind_sudo, reading::say_notices},
     error::{Blame, CommandError},
     printer::{Printer, Talk},
     report::Notices,
-    session::{self, Recorded, SessionError, Settings},
+    session::{self, CaptureSettings, Recorded, RunListener, RunSettings, SessionError},
     store::{Overwrite, StoreError},
     target::launch::{ExitStatus, InheritedSignals, Launch},
 };
 
 /// A shell that starts Python and waits for it is the usual case.
-const NO_PYTHON: &str = "No Python ran in this process, so there are no Python stacks. Programs that it started are not \
-                         recorded: with `sh -c`, write `exec python3 ...`.";
+const NO_PYTHON: &str = "No Python ran in this process, so there are no Python stacks. Programs that it started are \
+                         recorded with `--follow-fork`.";
 
 /// All that a recording needs to know.
 #[derive(Debug)]
@@ -31,7 +25,28 @@ pub(super) struct Recording {
     pub(super) output: PathBuf,
     pub(super) force: bool,
     pub(super) include_startup: bool,
+    pub(super) follow_fork: bool,
     pub(super) talk: Talk,
+}
+
+/// Says how it goes.
+struct Talker {
+    printer: Printer,
+    output: PathBuf,
+}
+
+impl RunListener for Talker {
+    fn begun(&self) {
+        let output = self.output.display();
+        self.printer
+            .say(&format!("Writing profile results into {output}"));
+    }
+
+    fn waits_for_children(&self) {
+        self.printer.say(
+            "The program has ended; processes that it started are still recorded. Ctrl-C ends the recording.",
+        );
+    }
 }
 
 impl Recording {
@@ -39,18 +54,18 @@ impl Recording {
     pub(super) fn execute(self, signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
         let printer = Printer::new(self.talk);
         let settings = self.settings();
-        let begun = || {
-            printer.say(&format!(
-                "Writing profile results into {}",
-                settings.output.display()
-            ));
+        let output = settings.capture.output.clone();
+        let follows = settings.capture.follow_children;
+        let talker = Talker {
+            printer,
+            output: output.clone(),
         };
         let Recorded {
             status,
             has_python,
             losses,
             problem,
-        } = match session::record(&settings, signals, begun) {
+        } = match session::record(&settings, signals, &talker) {
             Err(SessionError::NothingRecorded { program, status }) => {
                 let error = SessionError::NothingRecorded { program, status };
                 printer.error(&CommandError::from(error).render());
@@ -59,39 +74,45 @@ impl Recording {
             recorded => recorded?,
         };
         say_notices(&Notices::of_losses(&losses), printer)?;
-        if !has_python {
+        if !has_python && !follows {
             printer.say(NO_PYTHON);
         }
         if let Some(problem) = problem {
             return Err(problem.into());
         }
-        printer.say(&next_steps(&settings.output));
+        printer.say(&next_steps(&output));
         status.exit_alike()
     }
 
-    fn settings(self) -> Settings {
+    fn settings(self) -> RunSettings {
         let Self {
             program,
             output,
             force,
             include_startup,
+            follow_fork,
             talk: _,
         } = self;
         let must_be_python = program.kind != Kind::Command;
-        Settings {
+        let words = program.arguments.iter().map(|word| word.to_string_lossy());
+        RunSettings {
+            capture: CaptureSettings {
+                output,
+                overwrite: if force {
+                    Overwrite::Replace
+                } else {
+                    Overwrite::Refuse
+                },
+                owner: behind_sudo(),
+                command_line: words.collect::<Vec<_>>().join(" "),
+                include_startup,
+                delivery: Delivery::Lossless,
+                follow_children: follow_fork,
+            },
             launch: Launch {
                 program: program.executable,
                 arguments: program.arguments,
             },
-            output,
-            overwrite: if force {
-                Overwrite::Replace
-            } else {
-                Overwrite::Refuse
-            },
-            owner: behind_sudo(),
-            include_startup,
-            delivery: Delivery::Lossless,
             must_be_python,
         }
     }
@@ -103,18 +124,6 @@ fn without_success(status: ExitStatus) -> ExitStatus {
         ExitStatus::Exited(0) => ExitStatus::Exited(i32::from(Blame::User.exit_code())),
         status => status,
     }
-}
-
-fn next_steps(output: &Path) -> String {
-    let output = output.display();
-    format!(
-        "\nWrote {output}\n\n\
-         See where the memory of its peak came from:\n\
-         \x20 memray flamegraph {output}\n\
-         or here in the terminal:\n\
-         \x20 memray summary {output}\n\
-         \x20 memray tree {output}"
-    )
 }
 
 impl From<SessionError> for CommandError {
@@ -153,15 +162,6 @@ impl From<StoreError> for CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_recording_says_what_to_run_next() {
-        let text = next_steps(Path::new("a.db"));
-        assert!(
-            text.contains("\nWrote a.db\n") && text.contains("\n  memray flamegraph a.db\n"),
-            "{text}"
-        );
-    }
 
     #[test]
     fn whose_affair_a_failure_is() {

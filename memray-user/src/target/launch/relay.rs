@@ -78,6 +78,16 @@ impl SignalRelay {
     }
 }
 
+impl SignalRelay {
+    /// Waits for somebody who wants an end, at most for `timeout`. Other signals that come meanwhile are dropped.
+    pub fn is_interrupted(&self, timeout: Duration) -> bool {
+        let ends = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+        self.taken
+            .wait(timeout)
+            .is_some_and(|info| ends.contains(&info.si_signo))
+    }
+}
+
 impl Drop for SignalRelay {
     /// Signals that came after the program's end were meant for the program: they are dropped.
     #[expect(unsafe_code, reason = "the calling thread's signal mask")]

@@ -11,7 +11,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::AsRawFd as _,
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         unix::{ffi::OsStringExt as _, fs::FileExt as _},
     },
     path::{Path, PathBuf},
@@ -99,6 +99,12 @@ impl Process {
         self.path("stat").metadata().is_ok()
     }
 
+    /// Whether it exists and has not ended; also one whose first thread alone has.
+    pub fn is_running(&self) -> bool {
+        !matches!(self.state(), None | Some(b'Z' | b'X'))
+            || self.threads().is_ok_and(|threads| threads.len() > 1)
+    }
+
     /// The mappings in the order of their addresses.
     pub fn mappings(&self) -> Result<Vec<Mapping>, ProcessError> {
         parse_mappings(&self.read("maps")?).map_err(|line| ProcessError::Unexpected {
@@ -116,6 +122,16 @@ impl Process {
     /// As [`objects`](Self::objects), with the mapped files that could not be used and the reasons.
     pub fn scan_objects(&self) -> Result<ObjectScan, ProcessError> {
         Ok(objects::scan(self, &self.mappings()?))
+    }
+
+    /// As [`objects`](Self::objects), of the files that are asked for by device and inode alone.
+    pub fn objects_where(
+        &self,
+        is_wanted: impl Fn(Device, u64) -> bool,
+    ) -> Result<Vec<MappedObject>, ProcessError> {
+        let mut mappings = self.mappings()?;
+        mappings.retain(|mapping| is_wanted(mapping.device, mapping.inode));
+        Ok(objects::scan(self, &mappings).objects)
     }
 
     /// The program itself, as opposed to the libraries it has loaded.
@@ -259,6 +275,18 @@ impl RemoteMemory for Process {
         memory
             .read_exact_at(destination, address)
             .map_err(|_unmapped| Fault)
+    }
+}
+
+/// A descriptor that becomes readable when the process ends, with all of its threads.
+#[expect(unsafe_code, reason = "pidfd_open(2), of which nix has no form")]
+pub fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match i32::try_from(result) {
+        // SAFETY: the kernel has just made this descriptor for us; it is closed on exec.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

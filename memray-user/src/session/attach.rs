@@ -1,0 +1,133 @@
+//! Processes that run already.
+
+use std::{
+    sync::mpsc::{Receiver, TryRecvError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    CaptureSettings,
+    clock::Clock,
+    error::SessionError,
+    raise_file_limit,
+    rendezvous::Rendezvous,
+    supervisor::{Adopted, Adoption, Notice, SupervisorThread},
+};
+use crate::{
+    bpf::{Recorder, RecorderOptions},
+    model::{LossRow, ProcessOrigin},
+    store::StoreError,
+    target::{
+        launch::SignalRelay,
+        process::{Process, ProcessError},
+    },
+};
+
+/// What to attach to, and how to record it.
+#[derive(Debug)]
+pub struct AttachSettings {
+    pub pids: Vec<u32>,
+    pub capture: CaptureSettings,
+    /// None without a bound.
+    pub duration: Option<Duration>,
+    /// Any program will do, not only a Python.
+    pub any_program: bool,
+}
+
+/// How the recording of running processes went: the counters that are not zero, and why the capture is not whole if it is
+/// not.
+#[derive(Debug)]
+pub struct RecordedAttached {
+    pub losses: Vec<LossRow>,
+    pub problem: Option<StoreError>,
+}
+
+/// How soon the end of everything is noticed.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Records until the processes have ended, or the time is over, or somebody has had enough. An error means that nothing
+/// was recorded and that no file is left.
+///
+/// `begun` is called once, when all probes are in.
+pub fn record_attached(
+    settings: &AttachSettings,
+    begun: impl FnOnce(),
+) -> Result<RecordedAttached, SessionError> {
+    let mut command_lines = Vec::new();
+    for &pid in &settings.pids {
+        command_lines.push(look_at(pid)?);
+    }
+    let capture = CaptureSettings {
+        command_line: command_lines.join("; "),
+        ..settings.capture.clone()
+    };
+    raise_file_limit();
+    let recorder = Recorder::load(RecorderOptions {
+        delivery: capture.delivery,
+        follow_children: capture.follow_children,
+    })?;
+    let clock = Clock::start();
+    let relay = SignalRelay::start();
+    let (supervisor, told) = SupervisorThread::start(recorder, capture, clock)?;
+    let rendezvous = Rendezvous::open(supervisor.handle());
+    if let Err(error) = adopt_all(settings, &supervisor) {
+        supervisor.abandon()?;
+        return Err(error);
+    }
+    begun();
+    wait(settings.duration, &told, &relay);
+    let finished = supervisor.finish();
+    drop(rendezvous);
+    let (losses, problem) = finished.capture.unwrap_or_default();
+    Ok(RecordedAttached { losses, problem })
+}
+
+fn adopt_all(settings: &AttachSettings, supervisor: &SupervisorThread) -> Result<(), SessionError> {
+    for &pid in &settings.pids {
+        let adopted = supervisor.adopt(Adoption {
+            pid,
+            origin: ProcessOrigin::Attached,
+            must_be_python: !settings.any_program,
+            is_launching: false,
+        })?;
+        if adopted == Adopted::Refused {
+            let executable = Process::open(pid)?.executable()?;
+            return Err(SessionError::AttachNotPython { pid, executable });
+        }
+    }
+    Ok(())
+}
+
+/// What can be told before anything is loaded: that there is no such process. Returns its command line.
+fn look_at(pid: u32) -> Result<String, SessionError> {
+    if std::fs::read_link("/proc/self")
+        .is_ok_and(|own| own.as_os_str() != std::process::id().to_string().as_str())
+    {
+        return Err(SessionError::OtherProc);
+    }
+    let process = Process::open(pid)?;
+    if pid == std::process::id() {
+        return Err(SessionError::Ourselves);
+    }
+    let words = process.command_line()?;
+    if !process.is_running() {
+        return Err(ProcessError::NoExecutable { pid }.into());
+    }
+    process.executable()?;
+    let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+    Ok(words.collect::<Vec<_>>().join(" "))
+}
+
+fn wait(duration: Option<Duration>, told: &Receiver<Notice>, relay: &SignalRelay) {
+    let end = duration.and_then(|duration| Instant::now().checked_add(duration));
+    loop {
+        match told.try_recv() {
+            Ok(Notice::AllEnded) | Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => {}
+        }
+        let left = end.map_or(LOOK_INTERVAL, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() || relay.is_interrupted(left.min(LOOK_INTERVAL)) {
+            return;
+        }
+    }
+}

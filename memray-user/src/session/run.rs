@@ -1,0 +1,183 @@
+//! A program that is started to be recorded.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::Duration,
+};
+
+use super::{
+    CaptureSettings,
+    clock::Clock,
+    error::SessionError,
+    raise_file_limit,
+    rendezvous::Rendezvous,
+    supervisor::{Adopted, Adoption, Notice, SupervisorThread},
+};
+use crate::{
+    bpf::{Recorder, RecorderOptions},
+    model::{LossRow, ProcessOrigin},
+    store::StoreError,
+    target::launch::{
+        Child, Decision, ExitStatus, InheritedSignals, Launch, LaunchError, Outcome, SignalRelay, is_script,
+    },
+};
+
+/// What to run, and how to record it.
+#[derive(Debug)]
+pub struct RunSettings {
+    pub launch: Launch,
+    pub capture: CaptureSettings,
+    /// The program must be a Python, or a script that becomes one by exec, as pyenv's `python3` is; else any program is
+    /// recorded, and the Python that it may become.
+    pub must_be_python: bool,
+}
+
+/// How a recording went.
+#[derive(Debug)]
+pub struct Recorded {
+    pub status: ExitStatus,
+    /// A Python is among the programs that the process has been.
+    pub has_python: bool,
+    /// Counters that are not zero.
+    pub losses: Vec<LossRow>,
+    /// Why the capture is not whole, if it is not.
+    pub problem: Option<StoreError>,
+}
+
+/// How soon it is noticed that the last child has ended.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What is said on the way.
+pub trait RunListener {
+    /// Once, when the capture is there and before the recorded program's first instruction.
+    fn begun(&self);
+    /// The program has ended and children of it are still recorded.
+    fn waits_for_children(&self);
+}
+
+/// Runs the program to its end and records it. An error means that nothing was recorded and that no file is left: the
+/// program was not run, or was killed before its first instruction, or has ended before there was anything to record.
+pub fn record(
+    settings: &RunSettings,
+    signals: &InheritedSignals,
+    listener: &impl RunListener,
+) -> Result<Recorded, SessionError> {
+    let options = RecorderOptions {
+        delivery: settings.capture.delivery,
+        follow_children: settings.capture.follow_children,
+    };
+    let recorder = Recorder::load(options)?;
+    // The time of the recording is the program's: loading is over when it begins.
+    let clock = Clock::start();
+    let relay = SignalRelay::start();
+    let mut child = settings.launch.spawn(signals, &relay)?;
+    raise_file_limit();
+    let (supervisor, told) = SupervisorThread::start(recorder, settings.capture.clone(), clock)?;
+    let rendezvous = Rendezvous::open(supervisor.handle());
+    let mut launched = Launched::default();
+    let status = launched.run(settings, &mut child, &supervisor, listener);
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => {
+            // The child is killed first, so that nothing is left that could fill the ring.
+            drop(child);
+            supervisor.abandon()?;
+            return Err(error);
+        }
+    };
+    supervisor.child_ended(child.pid(), shell_status(status));
+    if launched.has_begun {
+        wait_for_children(&told, &relay, listener);
+    }
+    let finished = supervisor.finish();
+    drop(rendezvous);
+    let Some((losses, problem)) = finished.capture else {
+        let program = settings.launch.program.clone();
+        return Err(SessionError::NothingRecorded { program, status });
+    };
+    Ok(Recorded {
+        status,
+        has_python: launched.has_python,
+        losses,
+        problem,
+    })
+}
+
+/// What is known of the launched program.
+#[derive(Debug, Default)]
+struct Launched {
+    has_begun: bool,
+    has_python: bool,
+}
+
+impl Launched {
+    /// To the end of the program.
+    fn run(
+        &mut self,
+        settings: &RunSettings,
+        child: &mut Child<'_>,
+        supervisor: &SupervisorThread,
+        listener: &impl RunListener,
+    ) -> Result<ExitStatus, SessionError> {
+        let is_script = is_script(&settings.launch.program).unwrap_or(false);
+        let outcome = child.run_until_released(|loaded| {
+            let adopted = supervisor.adopt(Adoption {
+                pid: loaded.pid,
+                origin: ProcessOrigin::Launched,
+                must_be_python: settings.must_be_python,
+                is_launching: true,
+            })?;
+            if adopted == Adopted::Refused {
+                if is_script {
+                    return Ok(Decision::WatchForExec);
+                }
+                let executable = settings.launch.program.clone();
+                return Err(SessionError::NotPython { executable });
+            }
+            if !self.has_begun {
+                self.has_begun = true;
+                listener.begun();
+            }
+            self.has_python |= adopted == Adopted::Python;
+            Ok(match adopted {
+                Adopted::Python => Decision::Release,
+                Adopted::Other | Adopted::Refused => Decision::WatchForExec,
+            })
+        })?;
+        match outcome {
+            Outcome::Ended(status) => Ok(status),
+            Outcome::Released => Ok(child.wait()?),
+        }
+    }
+}
+
+/// Until the last of them has ended, or somebody has had enough.
+fn wait_for_children(told: &Receiver<Notice>, relay: &SignalRelay, listener: &impl RunListener) {
+    // Most have none, or none that outlives it by much.
+    let mut has_said = false;
+    loop {
+        match told.recv_timeout(LOOK_INTERVAL) {
+            Ok(Notice::AllEnded) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if relay.is_interrupted(Duration::ZERO) {
+            return;
+        }
+        if !std::mem::replace(&mut has_said, true) {
+            listener.waits_for_children();
+        }
+    }
+}
+
+fn shell_status(status: ExitStatus) -> i32 {
+    match status {
+        ExitStatus::Exited(code) => code,
+        ExitStatus::Signaled { signal, .. } => 128 + signal,
+    }
+}
+
+impl From<LaunchError> for SessionError {
+    fn from(error: LaunchError) -> Self {
+        Self::Launch(error)
+    }
+}

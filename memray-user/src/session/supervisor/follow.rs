@@ -1,0 +1,178 @@
+//! Children, other programs, and a first thread that ends before the others.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Birth, IDLE, Stage, Supervisor, Tracked, record::Attach};
+use crate::{
+    model::ProcessOrigin,
+    session::prepare::{Demand, prepare},
+    target::{elf::ElfFile, process::Process},
+};
+
+/// How long a new program may take to its loader's first word; then it is looked at where it is. A loader has some
+/// hundred system calls to make.
+const LOADING: Duration = Duration::from_millis(200);
+/// What is too short for two children is not worth a sweep each.
+const SWEEP_DELAY: Duration = Duration::from_millis(20);
+/// After the end of its first thread a process mostly ends.
+const LEADER_DELAY: Duration = Duration::from_millis(20);
+
+impl Supervisor {
+    pub(super) fn next_due(&self) -> Instant {
+        let dues = self
+            .tracked
+            .values()
+            .flat_map(|tracked| [tracked.look_at, tracked.look_for_threads_at]);
+        dues.chain([self.sweep_at])
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    pub(super) fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.sweep_at) {
+            self.sweep_at = None;
+            self.sweep();
+        }
+        let mut late = Vec::new();
+        let mut leaderless = Vec::new();
+        for (pid, tracked) in &mut self.tracked {
+            if is_due(tracked.look_at) {
+                tracked.look_at = None;
+                late.push(*pid);
+            }
+            if is_due(tracked.look_for_threads_at) {
+                tracked.look_for_threads_at = None;
+                leaderless.push(*pid);
+            }
+        }
+        for pid in late {
+            self.record_late(pid);
+        }
+        for pid in leaderless {
+            self.look_for_threads(pid);
+        }
+    }
+
+    /// A followed process has a child, which waits for its probes where it begins.
+    pub(super) fn forked(&mut self, parent_pid: u32, child_pid: u32, shares_memory: bool) {
+        let parent = self.tracked.get(&parent_pid);
+        let mut child = Tracked::new(ProcessOrigin::Forked, parent.and_then(Tracked::as_parent));
+        let is_copy = !shares_memory && parent.is_some_and(|parent| parent.process_id().is_some());
+        if is_copy {
+            child.birth = Birth::Awaited { is_linked: false };
+        }
+        self.tracked.insert(child_pid, child);
+        if self.ends.watch(child_pid).is_err() {
+            // It has ended already, and was reaped.
+            self.tracked.remove(&child_pid);
+            let _left = self.processes.unfollow(child_pid);
+            self.tell_if_all_ended();
+            return;
+        }
+        if is_copy && self.record_child(child_pid, parent_pid).is_err() {
+            // The end of the child, of which we are told, or something that it has not survived.
+            self.birth_linked(child_pid);
+        }
+    }
+
+    /// The probes of a child are in.
+    pub(super) fn birth_linked(&mut self, pid: u32) {
+        let Some(tracked) = self.tracked.get_mut(&pid) else {
+            return;
+        };
+        match tracked.birth {
+            Birth::Awaited { .. } => tracked.birth = Birth::Awaited { is_linked: true },
+            Birth::Waiting { tid } => {
+                tracked.birth = Birth::Done;
+                self.release(tid);
+            }
+            Birth::None | Birth::Done => {}
+        }
+    }
+
+    /// A process has become another program.
+    pub(super) fn executed(&mut self, pid: u32, by_other_thread: bool) {
+        let Some(tracked) = self.tracked.get_mut(&pid) else {
+            return;
+        };
+        tracked.execute();
+        // The kernel knows the process by a thread that is gone.
+        tracked.is_leaderless |= by_other_thread;
+        if tracked.is_launching {
+            return;
+        }
+        let has_loader = Process::open(pid)
+            .ok()
+            .and_then(|_process| ElfFile::open(format!("/proc/{pid}/exe").as_ref()).ok())
+            .is_none_or(|elf| elf.interpreter().is_some());
+        let wait = if has_loader { LOADING } else { Duration::ZERO };
+        tracked.look_at = Some(Instant::now() + wait);
+    }
+
+    /// A program was not held where it was loaded.
+    fn record_late(&mut self, pid: u32) {
+        let is_starting = |tracked: &Tracked| tracked.stage == Stage::Starting && !tracked.is_launching;
+        if !self.tracked.get(&pid).is_some_and(is_starting) {
+            return;
+        }
+        let Ok(prepared) = prepare(pid, &mut self.plans, Demand::Whatever) else {
+            // Its end, of which we are told.
+            return;
+        };
+        if self.record(prepared, Attach::Now).is_ok() {
+            self.began_late(pid);
+        }
+    }
+
+    /// The first thread of a process has ended.
+    pub(super) fn leader_ended(&mut self, pid: u32, exit_code: u32) {
+        if let Some(tracked) = self.tracked.get_mut(&pid) {
+            tracked.exit_code = Some(exit_code);
+            tracked.look_for_threads_at = Some(Instant::now() + LEADER_DELAY);
+        }
+    }
+
+    /// Others may go on.
+    fn look_for_threads(&mut self, pid: u32) {
+        let threads = Process::open(pid).and_then(|process| process.threads());
+        if threads.map_or(0, |threads| threads.len()) < 2 {
+            return;
+        }
+        let Some(tracked) = self.tracked.get_mut(&pid) else {
+            return;
+        };
+        // What it says of the others, who still run, is nothing.
+        tracked.exit_code = None;
+        if std::mem::replace(&mut tracked.is_leaderless, true) {
+            return;
+        }
+        let sites = tracked.sites.clone();
+        match self.linker.keep(&sites) {
+            Ok(keepers) => self.add_links(pid, keepers),
+            Err(_gone) => self.began_late(pid),
+        }
+    }
+
+    /// A child that is not followed has its parent's breakpoints in its memory.
+    pub(super) fn sweep_soon(&mut self) {
+        if self.sweep_at.is_none() {
+            self.sweep_at = Some(Instant::now() + SWEEP_DELAY);
+        }
+    }
+
+    fn sweep(&self) {
+        let mut sites = Vec::new();
+        for tracked in self.tracked.values() {
+            sites.extend_from_slice(&tracked.sites);
+        }
+        let linker = self.linker.clone();
+        // It pays a little longer if this fails.
+        thread::spawn(move || linker.sweep(&sites));
+    }
+}

@@ -1,0 +1,430 @@
+//! The thread that knows which processes are recorded, and puts probes in and takes them out.
+//!
+//! It is told everything by messages: what the programs say of processes (from the collector, in the order of events),
+//! what ends (from [`Ends`]), links that are made (from threads that wait for the kernel), and what the session wants. It
+//! never waits for a process, so that none of them waits for another.
+//!
+//! What the ring says and what others say of a process must be brought into order: before the end of a process, or the
+//! adoption of a program, is dealt with, the ring is drained and the message put behind what that has told.
+
+mod follow;
+mod holds;
+mod record;
+mod tracked;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use self::tracked::{Birth, Stage, Tracked};
+use super::{
+    CaptureSettings, closer::Closer, collector::Collector, control::ControlEvent, ends::Ends,
+    error::SessionError, plans::FilePlans,
+};
+use crate::{
+    bpf::{self, BpfError, FileId, Link, Linker, Processes, Recorder},
+    model::{LossRow, ProcessOrigin},
+    session::clock::Clock,
+    store::StoreError,
+    target::process::Process,
+};
+
+/// A process that somebody asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Adoption {
+    pub(super) pid: u32,
+    pub(super) origin: ProcessOrigin,
+    pub(super) must_be_python: bool,
+    /// The process is stopped where its program is loaded, and whoever asks goes on to watch it if it is no Python.
+    pub(super) is_launching: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Adopted {
+    Python,
+    Other,
+    /// It had to be a Python and is none; nothing was done.
+    Refused,
+}
+
+/// What the supervisor is told.
+pub(super) enum Message {
+    Control(ControlEvent),
+    Adopt(Adoption, SyncSender<Result<Adopted, SessionError>>),
+    /// The ring was drained after it was asked for.
+    AdoptDrained(Adoption, SyncSender<Result<Adopted, SessionError>>),
+    /// Links for this life of a process were made.
+    Linked {
+        pid: u32,
+        life: u32,
+        /// Waits for it.
+        tid: Option<u32>,
+        links: Result<Vec<Link>, BpfError>,
+    },
+    Ended {
+        pid: u32,
+        /// As a shell shows it.
+        status: Option<i32>,
+    },
+    EndedDrained {
+        pid: u32,
+        status: Option<i32>,
+    },
+    /// To record a process no longer. The answer is none if it is not recorded, else whether it was the last.
+    Detach(u32, SyncSender<Option<bool>>),
+    /// The probes of a process are off.
+    Detached(u32, SyncSender<Option<bool>>),
+    Finish(SyncSender<Finished>),
+    Abandon(SyncSender<Result<(), StoreError>>),
+}
+
+/// How the recording ended.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    /// None if there was nothing to record.
+    pub(super) capture: Option<(Vec<LossRow>, Option<StoreError>)>,
+}
+
+/// What the session is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// No process is left.
+    AllEnded,
+}
+
+/// The thread, and the way to it.
+#[derive(Debug)]
+pub(super) struct SupervisorThread {
+    messages: Sender<Message>,
+    thread: JoinHandle<()>,
+}
+
+impl SupervisorThread {
+    pub(super) fn start(
+        recorder: Recorder,
+        settings: CaptureSettings,
+        clock: Clock,
+    ) -> Result<(Self, Receiver<Notice>), SessionError> {
+        let (messages, received) = channel();
+        let (notices, told) = channel();
+        let to_self = messages.clone();
+        let ends = Ends::start(move |pid| {
+            let _supervisor_gone = to_self.send(Message::Ended { pid, status: None });
+        })
+        .map_err(SessionError::Watch)?;
+        let supervisor = Supervisor {
+            linker: recorder.linker(),
+            processes: recorder.take_processes()?,
+            recorder,
+            settings,
+            clock,
+            collector: None,
+            plans: FilePlans::default(),
+            tracked: BTreeMap::new(),
+            holds_for_everybody: Vec::new(),
+            held_places: BTreeSet::new(),
+            detaching: 0,
+            ends,
+            closer: Closer::start(),
+            messages: messages.clone(),
+            notices,
+            sweep_at: None,
+        };
+        let thread = thread::spawn(move || supervisor.run(&received));
+        Ok((Self { messages, thread }, told))
+    }
+
+    pub(super) fn adopt(&self, adoption: Adoption) -> Result<Adopted, SessionError> {
+        self.ask(|answer| Message::Adopt(adoption, answer))
+    }
+
+    /// A child of ours has ended.
+    pub(super) fn child_ended(&self, pid: u32, status: i32) {
+        self.send(Message::Ended {
+            pid,
+            status: Some(status),
+        });
+    }
+
+    /// Takes the probes out of all that still runs and finishes the capture.
+    pub(super) fn finish(self) -> Finished {
+        let finished = self.ask(Message::Finish);
+        self.join();
+        finished
+    }
+
+    /// Removes the capture.
+    pub(super) fn abandon(self) -> Result<(), StoreError> {
+        let abandoned = self.ask(Message::Abandon);
+        self.join();
+        abandoned
+    }
+
+    /// Another way to it, for another thread.
+    pub(super) fn handle(&self) -> SupervisorHandle {
+        SupervisorHandle {
+            messages: self.messages.clone(),
+        }
+    }
+
+    fn join(self) {
+        // It panics only if the process ends.
+        let _panicked = self.thread.join();
+    }
+
+    fn ask<T>(&self, message: impl FnOnce(SyncSender<T>) -> Message) -> T {
+        let (answer, answered) = sync_channel(1);
+        self.send(message(answer));
+        answered.recv().expect("a panic ends the process before")
+    }
+
+    fn send(&self, message: Message) {
+        let _ended = self.messages.send(message);
+    }
+}
+
+/// The way to a supervisor that may be gone.
+#[derive(Clone, Debug)]
+pub(super) struct SupervisorHandle {
+    messages: Sender<Message>,
+}
+
+impl SupervisorHandle {
+    /// Ends the recording of one process. None if it is not recorded, else whether it was the last that was.
+    pub(super) fn detach(&self, pid: u32) -> Option<bool> {
+        let (answer, answered) = sync_channel(1);
+        self.messages.send(Message::Detach(pid, answer)).ok()?;
+        answered.recv().ok()?
+    }
+}
+
+/// What the thread owns.
+struct Supervisor {
+    /// Kept for the programs that watch the whole system.
+    recorder: Recorder,
+    linker: Linker,
+    processes: Processes,
+    settings: CaptureSettings,
+    clock: Clock,
+    /// Made when all that can be wrong with the first process is known: a failure leaves the file that was there.
+    collector: Option<Collector>,
+    plans: FilePlans,
+    tracked: BTreeMap<u32, Tracked>,
+    holds_for_everybody: Vec<Link>,
+    /// Where threads are held already: of everybody (0), or of one process.
+    held_places: BTreeSet<(u32, FileId, u64)>,
+    /// Processes whose probes are on their way out.
+    detaching: usize,
+    ends: Ends,
+    closer: Closer,
+    messages: Sender<Message>,
+    notices: Sender<Notice>,
+    /// When to take breakpoints out of children that are not followed.
+    sweep_at: Option<Instant>,
+}
+
+/// How often held threads are let go while the recording ends.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(2);
+/// Turns while nothing is due.
+const IDLE: Duration = Duration::from_hours(1);
+
+impl Supervisor {
+    fn run(mut self, received: &Receiver<Message>) {
+        loop {
+            let wait = self.next_due().saturating_duration_since(Instant::now());
+            match received.recv_timeout(wait) {
+                Ok(Message::Finish(answer)) => {
+                    let finished = self.finish();
+                    let _caller_gone = answer.send(finished);
+                    return;
+                }
+                Ok(Message::Abandon(answer)) => {
+                    let abandoned = self.abandon();
+                    let _caller_gone = answer.send(abandoned);
+                    return;
+                }
+                Ok(message) => self.serve(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.do_what_is_due();
+        }
+    }
+
+    fn serve(&mut self, message: Message) {
+        match message {
+            Message::Control(event) => self.control(event),
+            Message::Adopt(adoption, answer) => {
+                self.drain();
+                self.send(Message::AdoptDrained(adoption, answer));
+            }
+            Message::AdoptDrained(adoption, answer) => {
+                let _caller_gone = answer.send(self.adopt(adoption));
+            }
+            Message::Linked {
+                pid,
+                life,
+                tid,
+                links,
+            } => self.linked(pid, life, tid, links),
+            Message::Ended { pid, status } => {
+                self.drain();
+                self.send(Message::EndedDrained { pid, status });
+            }
+            Message::EndedDrained { pid, status } => self.ended(pid, status),
+            Message::Detach(pid, answer) => self.detach(pid, answer),
+            Message::Detached(pid, answer) => {
+                self.detached(pid);
+                let is_last = self.tracked.is_empty() && self.detaching == 0;
+                let _caller_gone = answer.send(Some(is_last));
+                self.tell_if_all_ended();
+            }
+            // Served by `run`.
+            Message::Finish(_) | Message::Abandon(_) => {}
+        }
+    }
+
+    fn control(&mut self, event: ControlEvent) {
+        match event {
+            ControlEvent::Forked {
+                parent_pid,
+                child_pid,
+                shares_memory,
+                is_followed,
+            } if is_followed => self.forked(parent_pid, child_pid, shares_memory),
+            ControlEvent::Forked { .. } => self.sweep_soon(),
+            ControlEvent::Executed { pid, by_other_thread } => self.executed(pid, by_other_thread),
+            ControlEvent::Held {
+                pid,
+                tid,
+                place,
+                argument,
+            } => self.held(pid, tid, place, argument),
+            ControlEvent::LeaderEnded { pid, exit_code } => self.leader_ended(pid, exit_code),
+        }
+    }
+
+    fn send(&self, message: Message) {
+        // To ourselves.
+        let _sent = self.messages.send(message);
+    }
+
+    fn drain(&self) {
+        if let Some(collector) = &self.collector {
+            collector.drain();
+        }
+    }
+
+    /// Lets a thread go. What fails costs it the rest of the longest time that a thread is held.
+    fn release(&mut self, tid: u32) {
+        let _waits_longer = self.processes.release(tid);
+    }
+
+    /// The process has ended and all that it has sent has been taken in.
+    fn ended(&mut self, pid: u32, status: Option<i32>) {
+        let Some(mut tracked) = self.tracked.remove(&pid) else {
+            return;
+        };
+        let status = status.or_else(|| tracked.exit_code.map(super::control::shell_status));
+        self.let_go(pid, &tracked);
+        let _left = self.processes.remove_target(pid);
+        self.closer.close(std::mem::take(&mut tracked.links));
+        if let (Some(collector), Some(process_id)) = (&self.collector, tracked.process_id()) {
+            if matches!(tracked.birth, Birth::Awaited { .. }) {
+                collector.began_late(process_id);
+            }
+            collector.end(process_id, pid, status);
+        }
+        self.tell_if_all_ended();
+    }
+
+    /// Ends the recording of a process that goes on: first in the capture, at one moment, then in the process, which
+    /// takes a while that nobody is to wait for.
+    fn detach(&mut self, pid: u32, answer: SyncSender<Option<bool>>) {
+        let Some(mut tracked) = self.tracked.remove(&pid) else {
+            let _caller_gone = answer.send(None);
+            return;
+        };
+        if let (Some(collector), Some(process_id)) = (&self.collector, tracked.process_id()) {
+            collector.cut(process_id, pid);
+        }
+        self.let_go(pid, &tracked);
+        self.detaching += 1;
+        let links = std::mem::take(&mut tracked.links);
+        let messages = self.messages.clone();
+        thread::spawn(move || {
+            bpf::close(links);
+            let _supervisor_gone = messages.send(Message::Detached(pid, answer));
+        });
+    }
+
+    fn detached(&mut self, pid: u32) {
+        self.detaching -= 1;
+        // It may have been asked for again, or its number be another's.
+        if self.tracked.contains_key(&pid) {
+            return;
+        }
+        // Entries that stay are in nobody's way.
+        let _left = self.processes.remove_target(pid);
+        if let Ok(threads) = Process::open(pid).and_then(|process| process.threads()) {
+            let _left = self.processes.forget_threads(&threads);
+        }
+    }
+
+    /// The programs watch the process no longer, and none of its threads waits.
+    fn let_go(&mut self, pid: u32, tracked: &Tracked) {
+        self.ends.forget(pid);
+        let _left = self.processes.unfollow(pid);
+        if let Birth::Waiting { tid } = tracked.birth {
+            self.release(tid);
+        }
+        self.held_places.retain(|(of, ..)| *of != pid);
+    }
+
+    fn tell_if_all_ended(&self) {
+        if self.tracked.is_empty() && self.detaching == 0 {
+            let _session_gone = self.notices.send(Notice::AllEnded);
+        }
+    }
+
+    fn finish(mut self) -> Finished {
+        if let Some(collector) = &self.collector {
+            for (pid, tracked) in &self.tracked {
+                if let Some(process_id) = tracked.process_id() {
+                    collector.cut(process_id, *pid);
+                }
+            }
+        }
+        self.take_all_off();
+        let capture = self.collector.take().map(Collector::finish);
+        self.closer.finish();
+        drop(self.recorder);
+        Finished { capture }
+    }
+
+    fn abandon(mut self) -> Result<(), StoreError> {
+        self.take_all_off();
+        let abandoned = self.collector.take().map_or(Ok(()), Collector::abandon);
+        self.closer.finish();
+        abandoned
+    }
+
+    /// Nobody is held from here on, and nothing is probed.
+    fn take_all_off(&mut self) {
+        let mut links = std::mem::take(&mut self.holds_for_everybody);
+        for (pid, tracked) in &mut self.tracked {
+            let _left = self.processes.unfollow(*pid);
+            links.append(&mut tracked.links);
+        }
+        let closing = thread::spawn(move || bpf::close(links));
+        // Who is held keeps links from closing, and can have come in just before its process was let go.
+        while !closing.is_finished() {
+            let _wait_longer = self.processes.release_all();
+            thread::sleep(RELEASE_INTERVAL);
+        }
+    }
+}

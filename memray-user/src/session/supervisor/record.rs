@@ -1,0 +1,300 @@
+//! Processes come into the recording.
+
+use std::thread;
+
+use memray_ebpf::{cookie::Cookie, follow::HoldPlace};
+
+use super::{Adopted, Adoption, Message, Stage, Supervisor, Tracked};
+use crate::{
+    bpf::{BpfError, Delivery, Link, Order, ProbeSite, Scope},
+    ingest::ScriptStart,
+    model::ProcessOrigin,
+    session::{
+        collector::NewLife,
+        error::SessionError,
+        prepare::{Demand, Prepared, prepare},
+        python::PythonProcess,
+        script::script_start,
+        start_collector,
+    },
+    target::process::Process,
+};
+
+/// When links are made, and who waits for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attach {
+    /// Now, in the order that a running process needs.
+    Now,
+    /// By another thread; then this one of the process, if any, is let go.
+    Held { tid: Option<u32> },
+}
+
+impl Supervisor {
+    /// Takes in a process that somebody asked for.
+    pub(super) fn adopt(&mut self, adoption: Adoption) -> Result<Adopted, SessionError> {
+        let Adoption {
+            pid,
+            origin,
+            must_be_python,
+            is_launching,
+        } = adoption;
+        let prepared = prepare(pid, &mut self.plans, Demand::Full)?;
+        let is_python = prepared.is_python();
+        if must_be_python && !is_python {
+            return Ok(Adopted::Refused);
+        }
+        if self.collector.is_none() {
+            let collector =
+                start_collector(&self.settings, &self.recorder, self.clock, self.messages.clone())?;
+            self.collector = Some(collector);
+        }
+        let tracked = self
+            .tracked
+            .entry(pid)
+            .or_insert_with(|| Tracked::new(origin, None));
+        tracked.is_launching = is_launching && !is_python;
+        self.record(prepared, Attach::Now)?;
+        if !is_launching {
+            self.ends.watch(pid).map_err(SessionError::Watch)?;
+        }
+        Ok(if is_python {
+            Adopted::Python
+        } else {
+            Adopted::Other
+        })
+    }
+
+    /// Begins to record the program in a tracked process.
+    pub(super) fn record(&mut self, prepared: Prepared, attach: Attach) -> Result<(), SessionError> {
+        let life = self.begin_life(prepared)?;
+        let Some(tracked) = self.tracked.get_mut(&life.pid) else {
+            return Ok(());
+        };
+        let sites = tracked.take_new(&life.sites);
+        let is_leaderless = tracked.is_leaderless;
+        self.hold_at(life.pid, &life.holds)?;
+        if is_leaderless {
+            // Without its first thread the kernel does not find the process, and puts in no breakpoints for it.
+            let keepers = self.linker.keep(&life.sites)?;
+            self.add_links(life.pid, keepers);
+        }
+        self.attach(life.pid, sites, attach)
+    }
+
+    /// Tells everybody about a life of a process, before its first event.
+    fn begin_life(&mut self, prepared: Prepared) -> Result<Life, SessionError> {
+        let config = prepared.config();
+        let Prepared {
+            pid,
+            mut row,
+            process,
+            interpreter,
+            sites,
+            holds,
+            files,
+            progress,
+            arguments,
+            is_unknown_python,
+        } = prepared;
+        let number = self.processes.new_life();
+        let (Some(tracked), Some(collector)) = (self.tracked.get_mut(&pid), &self.collector) else {
+            return Ok(Life::none(pid));
+        };
+        row.origin = tracked.origin;
+        row.parent_process_id = tracked.parent;
+        // A running program began long ago, and a child begins where its parent was.
+        let leaves_startup_out =
+            row.origin == ProcessOrigin::Launched || row.origin == ProcessOrigin::Executed;
+        let leaves_startup_out =
+            leaves_startup_out && interpreter.is_some() && !self.settings.include_startup;
+        let process_id = collector.add(NewLife {
+            row: row.clone(),
+            reader: Box::new(PythonProcess {
+                process,
+                interpreter: interpreter.clone(),
+                threads_wait: self.settings.delivery == Delivery::Lossless,
+            }),
+            script: script_start(leaves_startup_out, &arguments),
+            number,
+        });
+        if is_unknown_python {
+            collector.is_unknown_python(process_id);
+        }
+        if sites.is_empty() {
+            collector.is_not_probed(process_id);
+        }
+        let is_new = tracked.life == 0;
+        tracked.stage = Stage::Recorded(process_id);
+        tracked.life = number;
+        tracked.row = row;
+        tracked.interpreter = interpreter;
+        tracked.files = files;
+        tracked.progress = progress;
+        tracked.look_at = None;
+        if is_new && tracked.origin != ProcessOrigin::Forked {
+            self.processes.follow(pid)?;
+        }
+        self.processes.set_target(pid, &config, number)?;
+        Ok(Life { pid, sites, holds })
+    }
+
+    /// A child with a copy of its parent's memory: all is as in the parent.
+    pub(super) fn record_child(&mut self, child_pid: u32, parent_pid: u32) -> Result<(), SessionError> {
+        let Some(parent) = self.tracked.get(&parent_pid) else {
+            return Ok(());
+        };
+        let (row, interpreter) = (parent.row.clone(), parent.interpreter.clone());
+        let (files, progress, sites) = (parent.files.clone(), parent.progress, parent.sites.clone());
+        let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
+        let process = Process::open(child_pid)?;
+        let number = self.processes.new_life();
+        let (Some(child), Some(collector)) = (self.tracked.get_mut(&child_pid), &self.collector) else {
+            return Ok(());
+        };
+        let mut row = row;
+        row.pid = child_pid;
+        row.origin = ProcessOrigin::Forked;
+        row.parent_process_id = child.parent;
+        let process_id = collector.add(NewLife {
+            row: row.clone(),
+            reader: Box::new(PythonProcess {
+                process,
+                interpreter: interpreter.clone(),
+                threads_wait: self.settings.delivery == Delivery::Lossless,
+            }),
+            script: ScriptStart::Immediately,
+            number,
+        });
+        child.stage = Stage::Recorded(process_id);
+        child.life = number;
+        child.row = row;
+        child.interpreter = interpreter;
+        child.files = files;
+        child.progress = progress;
+        let sites = child.take_new(&sites);
+        self.processes.set_target(child_pid, &config, number)?;
+        self.attach(child_pid, sites, Attach::Held { tid: None })
+    }
+
+    /// Puts probes on places that have none in this process.
+    pub(super) fn attach(
+        &mut self,
+        pid: u32,
+        sites: Vec<ProbeSite>,
+        attach: Attach,
+    ) -> Result<(), SessionError> {
+        let Some(life) = self.tracked.get(&pid).map(|tracked| tracked.life) else {
+            return Ok(());
+        };
+        match attach {
+            Attach::Now => {
+                let links = self.linker.attach(Scope::Process(pid), &sites, Order::Running)?;
+                self.add_links(pid, links);
+            }
+            Attach::Held { tid } => {
+                let (linker, messages) = (self.linker.clone(), self.messages.clone());
+                thread::spawn(move || {
+                    let links = linker.attach(Scope::Process(pid), &sites, Order::Held);
+                    let _supervisor_gone = messages.send(Message::Linked {
+                        pid,
+                        life,
+                        tid,
+                        links,
+                    });
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Links are there that somebody may wait for.
+    pub(super) fn linked(
+        &mut self,
+        pid: u32,
+        life: u32,
+        tid: Option<u32>,
+        links: Result<Vec<Link>, BpfError>,
+    ) {
+        let failed = links.is_err();
+        match self.tracked.get_mut(&pid) {
+            Some(tracked) => {
+                tracked.links.extend(links.unwrap_or_default());
+                let is_of_this_life = tracked.life == life;
+                if failed && is_of_this_life && Process::open(pid).is_ok_and(|process| process.is_running()) {
+                    self.began_late(pid);
+                }
+                self.birth_linked(pid);
+            }
+            // It ended meanwhile.
+            None => self.closer.close(links.unwrap_or_default()),
+        }
+        if let Some(tid) = tid {
+            self.release(tid);
+        }
+    }
+
+    pub(super) fn began_late(&self, pid: u32) {
+        let process_id = self.tracked.get(&pid).and_then(Tracked::process_id);
+        if let (Some(collector), Some(process_id)) = (&self.collector, process_id) {
+            collector.began_late(process_id);
+        }
+    }
+
+    pub(super) fn add_links(&mut self, pid: u32, links: Vec<Link>) {
+        match self.tracked.get_mut(&pid) {
+            Some(tracked) => tracked.links.extend(links),
+            None => self.closer.close(links),
+        }
+    }
+
+    /// Has threads held at these places: of everybody if children are followed, who come by as other processes.
+    pub(super) fn hold_at(&mut self, pid: u32, places: &[ProbeSite]) -> Result<(), BpfError> {
+        let follows = self.settings.follow_children;
+        let (scope, of) = if follows {
+            (Scope::Everybody, 0)
+        } else {
+            (Scope::Process(pid), pid)
+        };
+        let is_wanted = |site: &ProbeSite| follows || hold_place(site) != Some(HoldPlace::Birth);
+        let new: Vec<ProbeSite> = places
+            .iter()
+            .filter(|site| is_wanted(site))
+            .filter(|site| {
+                let (file, offset) = site.key();
+                self.held_places.insert((of, file, offset))
+            })
+            .cloned()
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let links = self.linker.attach(scope, &new, Order::Held)?;
+        if follows {
+            self.holds_for_everybody.extend(links);
+        } else {
+            self.add_links(pid, links);
+        }
+        Ok(())
+    }
+}
+
+fn hold_place(site: &ProbeSite) -> Option<HoldPlace> {
+    HoldPlace::from_raw(Cookie::raw_allocator(site.cookie))
+}
+
+/// What is left to be done for a life that has begun.
+struct Life {
+    pid: u32,
+    sites: Vec<ProbeSite>,
+    holds: Vec<ProbeSite>,
+}
+
+impl Life {
+    fn none(pid: u32) -> Self {
+        Self {
+            pid,
+            sites: Vec::new(),
+            holds: Vec::new(),
+        }
+    }
+}

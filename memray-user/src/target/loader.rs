@@ -1,0 +1,112 @@
+//! The dynamic loader of a process, and what it says to debuggers of the libraries it loads.
+//!
+//! A loader calls the empty function `_dl_debug_state` whenever its list of libraries begins to change (`r_state`
+//! `RT_ADD`, `RT_DELETE`) and when the change is done (`RT_CONSISTENT`): at the start of a program and with each `dlopen`
+//! (glibc elf/rtld.c `dl_main`, elf/dl-open.c; musl ldso/dynlink.c, which tells the ends only). When a program starts,
+//! its libraries are relocated then and no constructor has run; with a `dlopen` of glibc they are mapped and no more.
+
+use memray_ebpf::memory::RemoteMemory;
+
+use super::{
+    elf::ElfFile,
+    process::{MappedObject, Process, ProcessError},
+};
+
+/// The function that debuggers watch.
+pub const STATE_FUNCTION: &str = "_dl_debug_state";
+
+/// Offset of `r_state` in `struct r_debug` (glibc elf/link.h, musl include/link.h).
+const R_STATE: u64 = 24;
+const RT_CONSISTENT: u32 = 0;
+const RT_ADD: u32 = 1;
+
+/// A dynamic loader in a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loader {
+    pub object: MappedObject,
+    /// The loader is the program: `ld.so ./program`. The entry point of the process is its very first instruction then.
+    pub is_program: bool,
+    /// Address of [`STATE_FUNCTION`] in the process.
+    pub state_function_avma: Option<u64>,
+    debug_address: Option<DebugAddress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DebugAddress {
+    /// glibc: `_r_debug` is the structure.
+    Structure(u64),
+    /// musl: `_dl_debug_addr` points at it, once relocated.
+    Pointer(u64),
+}
+
+impl Loader {
+    /// The loader of a process, also before it has loaded anything. None in a static program, and none in one of
+    /// another architecture, about which whoever asked for it is told when it looks at the program.
+    pub fn of(process: &Process) -> Result<Option<Self>, ProcessError> {
+        let base = process.auxiliary_value(libc::AT_BASE)?.unwrap_or(0);
+        let mut objects = process.objects()?.into_iter();
+        let is_program = base == 0;
+        let object = if is_program {
+            objects.next()
+        } else {
+            objects.find(|object| object.avma_range.start == base)
+        };
+        Ok(object.and_then(|object| {
+            let elf = ElfFile::open(&object.open_path).ok()?;
+            // A loader is a library too and has a library's name. Static programs contain parts of a loader under the
+            // same symbols, which never run.
+            (!is_program || elf.soname().is_some()).then(|| Self::new(object, &elf, is_program))
+        }))
+    }
+
+    fn new(object: MappedObject, elf: &ElfFile, is_program: bool) -> Self {
+        let avma = |name| Some(elf.symbol(name)?.svma.wrapping_add(object.bias));
+        let structure = avma("_r_debug").map(DebugAddress::Structure);
+        let debug_address = structure.or_else(|| avma("_dl_debug_addr").map(DebugAddress::Pointer));
+        Self {
+            state_function_avma: avma(STATE_FUNCTION).filter(|_| debug_address.is_some()),
+            debug_address,
+            is_program,
+            object,
+        }
+    }
+
+    pub fn progress(&self) -> LoadProgress {
+        LoadProgress {
+            debug_address: self.debug_address,
+            has_seen_add: false,
+        }
+    }
+}
+
+/// How far the start of a program has come.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadProgress {
+    debug_address: Option<DebugAddress>,
+    has_seen_add: bool,
+}
+
+impl LoadProgress {
+    /// Whether all is in place: to be asked each time that the process is at [`STATE_FUNCTION`]. glibc's structure is
+    /// zero, which is `RT_CONSISTENT`, before the loader uses it, and auditing libraries (`LD_AUDIT`) are loaded then:
+    /// `RT_ADD` must have come first.
+    pub fn is_loaded(&mut self, memory: &impl RemoteMemory) -> bool {
+        let state = self.state(memory);
+        self.has_seen_add |=
+            state == Some(RT_ADD) || matches!(self.debug_address, Some(DebugAddress::Pointer(_)));
+        self.has_seen_add && state == Some(RT_CONSISTENT)
+    }
+
+    /// Whether a list of libraries that is in use has changed to its end. True where that cannot be told.
+    pub fn is_consistent(&self, memory: &impl RemoteMemory) -> bool {
+        self.state(memory).is_none_or(|state| state == RT_CONSISTENT)
+    }
+
+    fn state(&self, memory: &impl RemoteMemory) -> Option<u32> {
+        let structure = match self.debug_address? {
+            DebugAddress::Structure(address) => address,
+            DebugAddress::Pointer(address) => memory.read_u64(address).ok()?,
+        };
+        memory.read_u32(structure.wrapping_add(R_STATE)).ok()
+    }
+}
