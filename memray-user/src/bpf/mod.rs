@@ -20,5 +20,6 @@ mod verified;
 
 pub use error::BpfError;
 pub use features::{KernelFeatures, Support, UprobeMulti, supports_uprobe_multi};
+pub use privileges::Privileges;
 pub use recorder::{Counters, Delivery, ProbeSite, Recorder, RingReader};
 pub use verified::{VerifiedProgram, verify_programs};

@@ -5,6 +5,7 @@
 
 pub mod elf;
 pub mod launch;
+pub mod machine;
 pub mod process;
 pub mod scheduling;
 
