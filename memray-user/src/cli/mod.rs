@@ -3,6 +3,7 @@
 //! Names, defaults and meanings are memray's wherever memray has them. Exit codes: 0, 1 the user can mend it, 2 usage,
 //! 3 unexpected; `run` ends as the program that it ran.
 
+mod doctor;
 mod flamegraph;
 mod output;
 mod reading;
@@ -50,6 +51,7 @@ enum Command {
     Tree(tree::Arguments),
     Summary(summary::Arguments),
     Stats(stats::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// The whole program.
@@ -94,6 +96,7 @@ fn dispatch(
         Command::Tree(arguments) => tree::execute(arguments),
         Command::Summary(arguments) => summary::execute(arguments),
         Command::Stats(arguments) => stats::execute(arguments),
+        Command::Doctor(arguments) => doctor::execute(&arguments),
     }
 }
 
