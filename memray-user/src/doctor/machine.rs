@@ -74,7 +74,7 @@ impl MachineFacts {
             );
             findings.push(finding.hint("mount one of our own: `mount -t proc proc /proc`"));
         }
-        findings.extend(machine.ptrace_scope.map(|scope| self.ptrace_scope(scope)));
+        findings.extend(machine.ptrace_scope.map(ptrace_scope));
         findings.extend(machine.lockdown.as_deref().map(lockdown));
         findings.extend(self.settings());
         findings
@@ -242,22 +242,6 @@ impl MachineFacts {
         ))
     }
 
-    /// `ptrace_scope` also rules the reading of another process's memory (`ptrace(2)`).
-    fn ptrace_scope(&self, scope: i32) -> Finding {
-        let name = "ptrace scope";
-        match scope {
-            ..=2 => Finding::ok(
-                name,
-                format!("kernel.yama.ptrace_scope is {scope}, which does not bind who has CAP_SYS_PTRACE"),
-            ),
-            _ => Finding::missing(
-                name,
-                format!("kernel.yama.ptrace_scope is {scope}: nobody may look into another process"),
-            )
-            .hint("it can be lowered only by a restart: set kernel.yama.ptrace_scope to 1 in /etc/sysctl.d"),
-        }
-    }
-
     /// Settings that bind those without capabilities; said so that nobody lowers them in vain.
     fn settings(&self) -> Option<Finding> {
         let settings = [
@@ -311,7 +295,23 @@ fn pid_namespace(nesting: Nesting) -> Option<Finding> {
     }
 }
 
-/// Confidentiality forbids what shows kernel memory: probes, tracefs, and reading by programs (kernel_lockdown(7)).
+/// `ptrace_scope` also rules the reading of another process's memory (`ptrace(2)`).
+fn ptrace_scope(scope: i32) -> Finding {
+    let name = "ptrace scope";
+    match scope {
+        ..=2 => Finding::ok(
+            name,
+            format!("kernel.yama.ptrace_scope is {scope}, which does not bind who has CAP_SYS_PTRACE"),
+        ),
+        _ => Finding::missing(
+            name,
+            format!("kernel.yama.ptrace_scope is {scope}: nobody may look into another process"),
+        )
+        .hint("it can be lowered only by a restart: set kernel.yama.ptrace_scope to 1 in /etc/sysctl.d"),
+    }
+}
+
+/// Confidentiality forbids what shows kernel memory: probes, tracefs, and reading by programs (`kernel_lockdown(7)`).
 fn lockdown(mode: &str) -> Finding {
     let name = "lockdown";
     match mode {

@@ -243,7 +243,8 @@ fn namespaces(surroundings: &Surroundings) -> Vec<Finding> {
             text += "; its files are reached through /proc";
         }
         if let Some(own_pid) = surroundings.own_pid {
-            text += &format!("; it knows itself as process {own_pid}");
+            let number = own_pid.to_string();
+            text.extend(["; it knows itself as process ", &number]);
         }
         findings.push(Finding::ok(name, text));
     }

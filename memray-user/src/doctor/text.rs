@@ -15,7 +15,7 @@ use crate::report::{Color, escape::printable, style::Style};
 /// Wider lines are hard to read.
 const WIDEST: usize = 100;
 /// The columns of a finding need this much.
-const NARROWEST: usize = 60;
+const NARROWEST: usize = 80;
 /// State, and name behind it.
 const STATE_COLUMN: usize = 2;
 const NAME_COLUMN: usize = 11;

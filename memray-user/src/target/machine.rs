@@ -1,15 +1,10 @@
 //! What the machine says of itself and allows, from /proc, /sys and uname(2). Absent files are absent settings.
 
-use std::{
-    fs,
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
 /// A setting is a word or a number.
 const SETTING_BYTES: u64 = 4096;
-/// `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the namespaces that the kernel began with.
+/// `PROC_USER_INIT_INO` and `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the namespaces that the kernel began with.
 const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 
@@ -57,7 +52,7 @@ impl Machine {
             user_id: nix::unistd::geteuid().as_raw(),
             pid_namespace: nesting("pid", INITIAL_PID_NAMESPACE),
             user_namespace: nesting("user", INITIAL_USER_NAMESPACE),
-            proc_is_ours: proc_self == PathBuf::from(std::process::id().to_string()),
+            proc_is_ours: proc_self.as_os_str() == std::process::id().to_string().as_str(),
             ptrace_scope: number("/proc/sys/kernel/yama/ptrace_scope"),
             lockdown: setting("/sys/kernel/security/lockdown").and_then(|text| chosen(&text)),
             unprivileged_bpf_disabled: number("/proc/sys/kernel/unprivileged_bpf_disabled"),

@@ -186,11 +186,7 @@ fn functions() {
     );
     check(
         &[],
-        |facts| {
-            facts
-                .unreadable
-                .push(("/a/b.so".into(), "not an ELF file".to_owned()))
-        },
+        |facts| facts.unreadable = vec![("/a/b.so".into(), "not an ELF file".to_owned())],
         &["unread file: limited: `/a/b.so` cannot be read: not an ELF file"],
     );
 }
