@@ -1,4 +1,4 @@
-//! `memray doctor --json`: one document, described in `docs/reference/doctor.md`.
+//! `memray doctor --json`: one document, described in `docs/concepts/doctor.md`.
 //!
 //! Keys and names of findings stay; new ones can come, and texts can change.
 

@@ -1,6 +1,6 @@
 //! From what the kernel, the user and the machine are to what that means for a recording.
 
-use super::finding::Finding;
+use super::finding::{Finding, State};
 use crate::{
     bpf::{KernelFeatures, Privileges, Support, UprobeMulti},
     target::machine::{Machine, Nesting},
@@ -20,16 +20,16 @@ const SECCOMP: &str =
 const OTHER_KERNEL: &str = "use Linux 6.1 or newer as distributions build it";
 
 impl MachineFacts {
-    /// Nothing was tried that a missing capability forbids.
+    /// Whether this user has all that trying takes; if not, what could not be tried has its reason there.
     fn may_try(&self) -> bool {
         let privileges = self.privileges.as_ref();
         privileges.is_none_or(|privileges| privileges.missing.is_empty())
+            && self.machine.user_namespace != Nesting::Nested
     }
 
     /// What the kernel can do.
     pub(super) fn kernel_findings(&self) -> Vec<Finding> {
         let features = &self.features;
-        let essential = |name, support: &Support, text: &str| self.essential(name, support, text);
         vec![
             self.kernel(),
             self.type_information(),
@@ -65,6 +65,7 @@ impl MachineFacts {
     pub(super) fn user_findings(&self) -> Vec<Finding> {
         let machine = &self.machine;
         let mut findings = vec![self.capabilities()];
+        findings.extend(self.refused());
         findings.extend(user_namespace(machine.user_namespace));
         findings.extend(pid_namespace(machine.pid_namespace));
         if !machine.proc_is_ours {
@@ -106,28 +107,28 @@ impl MachineFacts {
         }
     }
 
-    fn essential(&self, name: &'static str, support: &Support, text: &str) -> Finding {
-        match support {
-            Support::Yes => Finding::ok(name, text),
-            Support::No => Finding::missing(name, "this kernel has none").hint(OTHER_KERNEL),
-            Support::Unknown(cause) => self.unknown(name, cause),
-        }
-    }
-
-    fn unknown(&self, name: &'static str, cause: &str) -> Finding {
-        if self.may_try() {
-            return Finding::new(
-                super::State::Unknown,
-                name,
-                format!("the kernel did not let us try: {cause}"),
-            )
-            .hint(SECCOMP);
-        }
-        Finding::new(
-            super::State::Unknown,
-            name,
-            "cannot be tried without the capabilities below",
-        )
+    /// The kernel refuses what the capabilities allow; the first of the reasons that it gave.
+    fn refused(&self) -> Option<Finding> {
+        let features = &self.features;
+        let causes = [
+            &features.ring_buffer,
+            &features.bpf_loop,
+            &features.attach_cookie,
+            &features.raw_tracepoints,
+            &features.sleepable_uprobes,
+            &features.namespace_ids,
+        ];
+        let causes = causes.into_iter().filter_map(|support| match support {
+            Support::Unknown(cause) => Some(cause),
+            Support::Yes | Support::No => None,
+        });
+        let of_links = match &features.uprobe_multi {
+            UprobeMulti::Unknown(cause) => Some(cause),
+            _ => None,
+        };
+        let cause = causes.chain(of_links).next().filter(|_| self.may_try())?;
+        let text = format!("refused in spite of the capabilities: {cause}");
+        Some(Finding::missing("bpf calls", text).hint(SECCOMP))
     }
 
     fn tracepoints(&self) -> Finding {
@@ -146,7 +147,7 @@ impl MachineFacts {
             Err(cause) if self.may_try() => Finding::missing(name, cause.as_str()).hint(
                 "use a kernel built with CONFIG_FTRACE_SYSCALLS; in a container, mount tracefs into it",
             ),
-            Err(cause) => self.unknown(name, cause),
+            Err(_) => untried(name),
         }
     }
 
@@ -171,7 +172,7 @@ impl MachineFacts {
                  takes a tenth of a second to go",
             )
             .hint("install the newest update of this kernel, which mends it"),
-            UprobeMulti::Unknown(cause) => self.unknown(name, cause),
+            UprobeMulti::Unknown(_) => untried(name),
         }
     }
 
@@ -199,7 +200,7 @@ impl MachineFacts {
                 "this kernel has none: names on pages that are not in memory are read later",
             )
             .hint(OTHER_KERNEL),
-            Support::Unknown(cause) => self.unknown(name, cause),
+            Support::Unknown(_) => untried(name),
         }
     }
 
@@ -216,7 +217,7 @@ impl MachineFacts {
                 "this kernel does not tell the numbers that processes have here",
             )
             .hint("run memray on the host, outside of the container"),
-            (Support::Unknown(cause), _) => self.unknown(name, cause),
+            (Support::Unknown(_), _) => untried(name),
         }
     }
 
@@ -260,6 +261,19 @@ impl MachineFacts {
             Finding::ok("settings", text)
         })
     }
+}
+
+fn essential(name: &'static str, support: &Support, text: &str) -> Finding {
+    match support {
+        Support::Yes => Finding::ok(name, text),
+        Support::No => Finding::missing(name, "this kernel has none").hint(OTHER_KERNEL),
+        Support::Unknown(_) => untried(name),
+    }
+}
+
+/// The reason is among what this user may do.
+fn untried(name: &'static str) -> Finding {
+    Finding::new(State::Unknown, name, "cannot be tried, see below")
 }
 
 fn user_namespace(nesting: Nesting) -> Option<Finding> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::doctor::{State, testing::good_machine};
+use crate::doctor::testing::good_machine;
 
 /// The findings that are not ok, as lines.
 fn check(change: impl FnOnce(&mut MachineFacts), expect: &[&str]) {
@@ -27,7 +27,10 @@ fn kernels() {
     );
     check(
         |facts| facts.features.bpf_loop = Support::Unknown("Operation not permitted".to_owned()),
-        &["bounded loops: unknown: the kernel did not let us try: Operation not permitted"],
+        &[
+            "bounded loops: unknown: cannot be tried, see below",
+            "bpf calls: missing: refused in spite of the capabilities: Operation not permitted",
+        ],
     );
     check(
         |facts| facts.machine.architecture = "aarch64".to_owned(),
@@ -85,6 +88,16 @@ fn namespaces() {
             "user namespace: missing: a nested one, whose capabilities the kernel does not take for BPF programs",
         ],
     );
+    check(
+        |facts| {
+            facts.machine.user_namespace = Nesting::Nested;
+            facts.features.ring_buffer = Support::Unknown("Operation not permitted".to_owned());
+        },
+        &[
+            "ring buffer: unknown: cannot be tried, see below",
+            "user namespace: missing: a nested one, whose capabilities the kernel does not take for BPF programs",
+        ],
+    );
     check(|facts| facts.machine.pid_namespace = Nesting::Nested, &[]);
     check(
         |facts| {
@@ -127,9 +140,9 @@ fn nobody_may_record() {
             }
         },
         &[
-            "ring buffer: unknown: cannot be tried without the capabilities below",
-            "tracepoints: unknown: cannot be tried without the capabilities below",
-            "multi-uprobe links: unknown: cannot be tried without the capabilities below",
+            "ring buffer: unknown: cannot be tried, see below",
+            "tracepoints: unknown: cannot be tried, see below",
+            "multi-uprobe links: unknown: cannot be tried, see below",
             "capabilities: missing: user 1000 has no CAP_BPF, CAP_PERFMON",
         ],
     );

@@ -1,6 +1,10 @@
 use super::*;
 use crate::{
-    doctor::{State, testing::good_process},
+    bpf::Support,
+    doctor::{
+        State,
+        testing::{good_machine, good_process},
+    },
     probes::Reason,
 };
 
@@ -160,6 +164,29 @@ fn what_is_known_of_an_interpreter() {
              address of a dead one may have its name",
         ],
     );
+}
+
+/// Scripts rely on the names.
+#[test]
+fn every_name_is_documented() {
+    let documented = include_str!("../../../../docs/concepts/doctor.md");
+    let mut stopped = good_process();
+    stopped.surroundings.tracer_pid = 7;
+    stopped.surroundings.has_other_root = Some(true);
+    interpreter(&mut stopped).has_code_dealloc = false;
+    stopped.unreadable.push(("/a".into(), String::new()));
+    let mut machine = good_machine();
+    machine.machine.proc_is_ours = false;
+    machine.features.ring_buffer = Support::Unknown(String::new());
+    let findings = [
+        machine.kernel_findings(),
+        machine.user_findings(),
+        ProcessReport::from(stopped).findings,
+    ];
+    for finding in findings.concat() {
+        let row = format!("\n| `{}` | ", finding.name);
+        assert!(documented.contains(&row), "{}", finding.name);
+    }
 }
 
 #[test]
