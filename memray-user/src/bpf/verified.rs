@@ -32,7 +32,7 @@ pub struct VerifiedProgram {
 }
 
 /// `add r9, gs:[...]`, with which the compiler of x86-64 makes the address of the CPU's stack (`emit_priv_frame_ptr`,
-/// arch/x86/net/bpf_jit_comp.c, Linux 6.13 and later). It uses this register for nothing else.
+/// `arch/x86/net/bpf_jit_comp.c`, Linux 6.13 and later). It uses this register for nothing else.
 const PRIVATE_STACK: [u8; 5] = [0x65, 0x4c, 0x03, 0x0c, 0x25];
 
 /// Loads every program of a recording, attaches none, and drops them again. Needs multi-uprobe links (Linux 6.6).
