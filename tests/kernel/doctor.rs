@@ -173,7 +173,8 @@ fn refusal(command: &mut Command) -> String {
     {
         if finding["state"] == "missing" {
             let part = |name: &str| finding[name].as_str().unwrap_or("none").to_owned();
-            text += &format!("{}: {}\n  hint: {}\n", part("name"), part("text"), part("hint"));
+            let (name, told, hint) = (part("name"), part("text"), part("hint"));
+            text.extend([&name, ": ", &told, "\n  hint: ", &hint, "\n"]);
         }
     }
     text
@@ -195,12 +196,12 @@ fn programs_that_cannot_be_recorded() {
     let versions = home.ancestors().nth(3).unwrap();
     let mut said = String::new();
     for name in ["elf32", "static", "plain"] {
-        said += &format!("$ {name}\n{}\n", refusal(&mut Command::new(path(name))));
+        said.extend(["$ ", name, "\n", &refusal(&mut Command::new(path(name))), "\n"]);
     }
     for version in ["2.7.18", "3.7.16"] {
         let python = versions.join(version).join("bin/python");
         let told = refusal(Command::new(python).args(["-c", WAIT]));
-        said += &format!("$ python {version}\n{told}\n");
+        said.extend(["$ python ", version, "\n", &told, "\n"]);
     }
     let said = said
         .replace(&*folder.path().to_string_lossy(), "[folder]")

@@ -87,6 +87,10 @@ impl Page<'_> {
             .filter(|finding| finding.state != State::Ok)
             .cloned()
             .collect();
+        // What is missing is why something is unknown.
+        if found.iter().any(|finding| finding.state == State::Missing) {
+            found.retain(|finding| finding.state != State::Unknown);
+        }
         if found.is_empty() {
             let text = "has all that a recording needs; `memray doctor` without a process lists it";
             found.push(Finding::ok("machine", text));

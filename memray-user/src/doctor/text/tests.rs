@@ -41,6 +41,16 @@ fn nobody() {
     assert_snapshot!("nobody", text(&diagnosis, 80, Color::Never));
 }
 
+/// Whoever asks for a process hears of the machine only what is in the way.
+#[test]
+fn a_process_for_nobody() {
+    let diagnosis = diagnosis(&machine_of_nobody(), Some(good_process()));
+    assert!(!diagnosis.works());
+    let text = text(&diagnosis, 80, Color::Never);
+    let (machine, _) = text.split_once("\n\n").unwrap();
+    assert_snapshot!("process_for_nobody", machine);
+}
+
 /// Lines stay within the width but for words that are longer by themselves, and colors change nothing else.
 #[test]
 fn lines_fit() {
