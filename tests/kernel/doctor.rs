@@ -110,8 +110,9 @@ fn this_machine_is_well() {
     let said = transcript(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(!said.contains("missing") && !said.contains("unknown"), "{said}");
-    assert!(
-        supports_uprobe_multi() == said.contains("ok       multi-uprobe links"),
+    assert_eq!(
+        supports_uprobe_multi(),
+        said.contains("ok       multi-uprobe links"),
         "{said}"
     );
 }

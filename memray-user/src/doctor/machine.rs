@@ -56,7 +56,12 @@ impl MachineFacts {
             self.tracepoints(),
             self.uprobe_multi(),
             self.uprobe_events(),
-            self.sleepable_uprobes(),
+            // The program at the end of allocator functions is one.
+            essential(
+                "sleepable uprobes",
+                &features.sleepable_uprobes,
+                "a program may wait for a page of memory, and for memray when it falls behind",
+            ),
             self.namespace_ids(),
         ]
     }
@@ -185,22 +190,6 @@ impl MachineFacts {
             (Support::Yes, _) => Finding::ok(name, "probes can be placed one by one"),
             (_, UprobeMulti::Yes) => Finding::ok(name, "this kernel has none, and none are needed"),
             _ => Finding::limited(name, "this kernel has none"),
-        }
-    }
-
-    fn sleepable_uprobes(&self) -> Finding {
-        let name = "sleepable uprobes";
-        match &self.features.sleepable_uprobes {
-            Support::Yes => Finding::ok(
-                name,
-                "a program may wait for a page of memory, and for memray when it falls behind",
-            ),
-            Support::No => Finding::limited(
-                name,
-                "this kernel has none: names on pages that are not in memory are read later",
-            )
-            .hint(OTHER_KERNEL),
-            Support::Unknown(_) => untried(name),
         }
     }
 

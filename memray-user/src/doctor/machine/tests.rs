@@ -46,9 +46,7 @@ fn kernels() {
     );
     check(
         |facts| facts.features.sleepable_uprobes = Support::No,
-        &[
-            "sleepable uprobes: limited: this kernel has none: names on pages that are not in memory are read later",
-        ],
+        &["sleepable uprobes: missing: this kernel has none"],
     );
 }
 
