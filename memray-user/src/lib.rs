@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod bpf;
 pub mod cli;
 pub mod cpython;
+pub mod doctor;
 pub mod error;
 pub mod ingest;
 pub mod model;

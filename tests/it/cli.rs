@@ -76,6 +76,7 @@ fn help() {
         "tree --help",
         "summary --help",
         "stats --help",
+        "doctor --help",
     ]));
 }
 
@@ -105,6 +106,8 @@ fn usage_that_makes_no_sense() {
         "summary -s 9 exists.db",
         "summary --temporary-allocation-threshold=-1 exists.db",
         "stats -n 0 exists.db",
+        "doctor 0",
+        "doctor --json python",
     ]));
 }
 

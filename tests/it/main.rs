@@ -6,6 +6,7 @@
 
 mod bad_captures;
 mod cli;
+mod doctor;
 mod fetch_pythons;
 mod interpreters;
 mod line_tables;

@@ -9,6 +9,7 @@
 
 mod allocators;
 mod code_objects;
+mod doctor;
 mod mappings;
 mod parity;
 mod peaks;

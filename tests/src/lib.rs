@@ -7,6 +7,7 @@ pub mod memray;
 pub mod python;
 pub mod recording;
 pub mod script;
+pub mod waiting;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub use memray::{memray, transcript};
 pub use python::{Python, workspace};
 pub use recording::Recording;
 pub use script::Script;
+pub use waiting::Waiting;
 
 /// A program of the tests, by its file name.
 pub fn program(name: &str) -> PathBuf {

@@ -27,6 +27,7 @@ pub use counters::{Counters, Heartbeat};
 pub use error::BpfError;
 pub use features::{KernelFeatures, Support, UprobeMulti, supports_uprobe_multi};
 pub use linker::{Link, Linker, Order, Scope, close};
+pub use privileges::Privileges;
 pub use processes::{Memories, Processes};
 pub use recorder::{Delivery, Recorder, RecorderOptions};
 pub use ring::RingReader;

@@ -22,22 +22,39 @@ const NEEDED: [(Capability, Option<Capability>); 4] = [
     ),
 ];
 
+/// What a recording needs on this machine, and what of it this process has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    pub missing: Vec<String>,
+    /// All that it takes, the missing ones among them.
+    pub needed: Vec<String>,
+    /// A tracefs is mounted.
+    pub has_tracefs: bool,
+}
+
+impl Privileges {
+    /// None for a process that cannot even ask.
+    pub fn read() -> Option<Self> {
+        let effective = caps::read(None, CapSet::Effective).ok()?;
+        let has_tracefs = has_tracefs();
+        Some(Self {
+            missing: missing(|capability| effective.contains(&capability), has_tracefs),
+            needed: missing(|_capability| false, has_tracefs),
+            has_tracefs,
+        })
+    }
+}
+
 pub(super) fn require() -> Result<(), BpfError> {
     // A process that cannot even ask is told so by the kernel at the next step.
-    let Ok(effective) = caps::read(None, CapSet::Effective) else {
-        return Ok(());
-    };
-    let has_tracefs = has_tracefs();
-    let held = |capability: Capability| effective.contains(&capability);
-    let missing_now = missing(held, has_tracefs);
-    if missing_now.is_empty() {
-        return Ok(());
+    match Privileges::read() {
+        Some(Privileges { missing, needed, .. }) if !missing.is_empty() => Err(BpfError::Privilege {
+            missing: missing.join(", "),
+            // setcap(8) replaces what a file has.
+            needed: needed.join(", "),
+        }),
+        _ => Ok(()),
     }
-    Err(BpfError::Privilege {
-        missing: missing_now.join(", "),
-        // setcap(8) replaces what a file has.
-        needed: missing(|_capability| false, has_tracefs).join(", "),
-    })
 }
 
 /// Where none is mounted, one is made for us alone, which is as privileged as to mount one.

@@ -6,6 +6,7 @@
 mod attach;
 mod capture_file;
 mod detach;
+mod doctor;
 mod flamegraph;
 mod output;
 mod owner;
@@ -56,6 +57,7 @@ enum Command {
     Tree(tree::Arguments),
     Summary(summary::Arguments),
     Stats(stats::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// The whole program.
@@ -102,6 +104,7 @@ fn dispatch(
         Command::Tree(arguments) => tree::execute(arguments),
         Command::Summary(arguments) => summary::execute(arguments),
         Command::Stats(arguments) => stats::execute(arguments),
+        Command::Doctor(arguments) => doctor::execute(&arguments),
     }
 }
 

@@ -8,17 +8,21 @@
 pub mod accessor;
 mod allocator;
 mod attribute;
+pub mod c_library;
 pub mod code;
 pub mod detect;
 pub mod glibc;
 pub mod linetable;
 pub mod offsets;
+pub mod provenance;
 pub mod strings;
 pub mod thread_name;
 pub mod thread_state;
 pub mod version;
 
+pub use c_library::{CLibrary, c_library};
 pub use code::CodeObject;
 pub use detect::{DetectError, Interpreter, detect};
+pub use provenance::{BoundState, OffsetsSource, Provenance, provenance};
 pub use thread_name::{Evidence, thread_name};
 pub use version::PyVersion;

@@ -26,7 +26,7 @@ use super::{
 use crate::target::elf::ElfFile;
 
 /// Returns the bound state in every version.
-const BOUND: &str = "PyGILState_GetThisThreadState";
+pub(super) const BOUND: &str = "PyGILState_GetThisThreadState";
 
 /// Why the source is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +106,7 @@ pub fn thread_state_source(
 }
 
 /// What returns `_Py_tss_tstate` unchanged.
-fn attached_function(version: PyVersion) -> Option<&'static str> {
+pub(super) fn attached_function(version: PyVersion) -> Option<&'static str> {
     match version.minor_version() {
         (3, 13..) => Some("PyThreadState_GetUnchecked"),
         (3, 12) => Some("_PyThreadState_UncheckedGet"),

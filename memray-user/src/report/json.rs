@@ -10,20 +10,20 @@ use super::escape::is_control;
 /// Rewrites JSON on its way: all characters that control a terminal or the direction of a line become `\uXXXX`, and
 /// in a page `<` too, so that `</script>` and `<!--` cannot appear. Outside strings JSON has none of them, so the
 /// meaning stays.
-pub(super) struct EscapedJson<'output> {
+pub(crate) struct EscapedJson<'output> {
     output: &'output mut dyn Write,
     place: JsonPlace,
 }
 
 /// Where the JSON goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum JsonPlace {
+pub(crate) enum JsonPlace {
     File,
     Page,
 }
 
 impl<'output> EscapedJson<'output> {
-    pub(super) fn new(place: JsonPlace, output: &'output mut dyn Write) -> Self {
+    pub(crate) fn new(place: JsonPlace, output: &'output mut dyn Write) -> Self {
         Self { output, place }
     }
 

@@ -27,6 +27,7 @@ use std::io;
 
 pub use folded::write_folded;
 pub use html::{FlamegraphSettings, TableSettings, Threads, write_flamegraph, write_table};
+pub(crate) use json::{EscapedJson, JsonPlace};
 pub use notices::{Notice, NoticeKind, Notices};
 pub use stats::{StatsSettings, write_stats};
 pub use stats_json::write_stats_json;

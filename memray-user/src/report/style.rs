@@ -13,6 +13,10 @@ pub enum Color {
 pub enum Style {
     Heading,
     Warning,
+    /// All is well.
+    Good,
+    /// It is not.
+    Bad,
     Faint,
     /// A share of the whole in percent: the larger, the hotter.
     Share(f64),
@@ -33,6 +37,8 @@ impl Style {
         match self {
             Self::Heading => "1",
             Self::Warning => "1;33",
+            Self::Good => "32",
+            Self::Bad => "1;31",
             Self::Faint => "2",
             Self::Share(percent) if percent >= 50.0 => "1;31",
             Self::Share(percent) if percent >= 20.0 => "31",

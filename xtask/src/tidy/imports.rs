@@ -30,6 +30,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
     ("analysis", &["model"]),
     ("report", &["model", "units", "analysis"]),
+    (
+        "doctor",
+        &["units", "target", "cpython", "probes", "bpf", "report"],
+    ),
     ("error", &["model", "units"]),
     ("printer", &["units"]),
     ("cli", ANY),

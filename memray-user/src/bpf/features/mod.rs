@@ -91,23 +91,23 @@ pub fn supports_uprobe_multi() -> bool {
 fn uprobe_multi() -> UprobeMulti {
     let program = match calls::load_uprobe_program(calls::Wait::Never, calls::Links::Multi) {
         Ok(program) => program,
-        Err(error) => return uprobe_multi_of(Some(&error), None),
+        Err(error) => return uprobe_multi_of(&error, None),
     };
     // `/` is no regular file, so a kernel that knows such links gets as far as to say so.
     let link = calls::link_error(&program, 0);
     let any_process = calls::link_error(&program, u32::MAX);
-    uprobe_multi_of(Some(&link), Some(&any_process))
+    uprobe_multi_of(&link, Some(&any_process))
 }
 
 /// From the error of a link to no file, and the same with a process that cannot be: kernels that tell processes from
 /// threads look at its number first.
-fn uprobe_multi_of(no_file: Option<&io::Error>, no_process: Option<&io::Error>) -> UprobeMulti {
-    let code = |error: Option<&io::Error>| error.and_then(io::Error::raw_os_error);
-    match (code(no_file), code(no_process)) {
+fn uprobe_multi_of(no_file: &io::Error, no_process: Option<&io::Error>) -> UprobeMulti {
+    let of_process = no_process.and_then(io::Error::raw_os_error);
+    match (no_file.raw_os_error(), of_process) {
         (Some(libc::EBADF), Some(libc::EINVAL)) => UprobeMulti::Yes,
         (Some(libc::EBADF), _) => UprobeMulti::OneThread,
         (Some(libc::EINVAL), _) => UprobeMulti::No,
-        _ => UprobeMulti::Unknown(no_file.map(ToString::to_string).unwrap_or_default()),
+        _ => UprobeMulti::Unknown(no_file.to_string()),
     }
 }
 
@@ -159,10 +159,7 @@ mod tests {
     fn multi_links_are_told_by_how_they_fail() {
         let check = |no_file: i32, no_process: i32, expect: UprobeMulti| {
             let error = io::Error::from_raw_os_error;
-            assert_eq!(
-                uprobe_multi_of(Some(&error(no_file)), Some(&error(no_process))),
-                expect
-            );
+            assert_eq!(uprobe_multi_of(&error(no_file), Some(&error(no_process))), expect);
         };
         check(libc::EBADF, libc::EINVAL, UprobeMulti::Yes);
         check(libc::EBADF, libc::EBADF, UprobeMulti::OneThread);

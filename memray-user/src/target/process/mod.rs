@@ -5,6 +5,7 @@
 
 mod mappings;
 mod objects;
+mod surroundings;
 
 use std::{
     ffi::OsString,
@@ -27,6 +28,7 @@ use self::mappings::parse_mappings;
 pub use self::{
     mappings::{Device, Mapping, Permissions},
     objects::{MappedObject, ObjectScan, SkippedObject},
+    surroundings::Surroundings,
 };
 use super::elf::PAGE_BYTES;
 
