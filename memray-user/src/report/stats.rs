@@ -2,7 +2,12 @@
 
 use std::io::Write;
 
-use super::{Color, Notices, ReportError, label, style::Style, view_title};
+use super::{
+    Color, Notices, ReportError, label,
+    processes::{are_worth_telling, write_processes},
+    style::Style,
+    view_title,
+};
 use crate::{
     analysis::{
         AllocatorShare, Histogram, LocationFigures, ModuleFigures, Profile, Rank, Totals, allocator_shares,
@@ -10,7 +15,7 @@ use crate::{
     },
     model::{CaptureMetadata, CaptureSource, LossRow, View},
     report::escape::printable,
-    units::{size_text, time_text},
+    units::{count_text, size_text, time_text},
 };
 
 /// Width of the longest bar of the histogram.
@@ -96,7 +101,11 @@ pub fn write_stats(
         color: settings.color,
         output,
     };
-    report.totals(&statistics.totals)?;
+    report.totals(&statistics)?;
+    if are_worth_telling(&statistics.metadata) {
+        writeln!(report.output)?;
+        write_processes(&statistics.metadata, "\t", settings.color, report.output)?;
+    }
     if statistics.totals.alloc_count == 0 {
         writeln!(report.output, "\nNo allocations were recorded.")?;
     } else {
@@ -122,7 +131,8 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn totals(&mut self, totals: &Totals) -> Result<(), ReportError> {
+    fn totals(&mut self, statistics: &Statistics) -> Result<(), ReportError> {
+        let totals = &statistics.totals;
         self.heading("📏 Total allocations:")?;
         writeln!(self.output, "\t{}\n", totals.alloc_count)?;
         self.heading("📦 Total memory allocated:")?;
@@ -136,7 +146,17 @@ impl Report<'_> {
                 peak_ts / 1_000_000_000,
                 peak_ts / 1_000_000 % 1000
             )?,
-            None => writeln!(self.output, "\t{}", size_text(totals.peak_bytes))?,
+            None => {
+                let peak = size_text(totals.peak_bytes);
+                match statistics.metadata.processes.len() {
+                    0 | 1 => writeln!(self.output, "\t{peak}")?,
+                    count => writeln!(
+                        self.output,
+                        "\t{peak} (the peaks of {} processes added up, each at its own time)",
+                        count_text(count as u64)
+                    )?,
+                }
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     analysis::{
         FrameFilter,
-        testing::{CaptureBuilder, deep, hostile, realistic, small, unfinished},
+        testing::{CaptureBuilder, deep, hostile, prefork, realistic, small, unfinished},
     },
     model::CaptureSource,
 };
@@ -26,12 +26,13 @@ fn render(
     String::from_utf8(output).unwrap()
 }
 
-fn captures() -> [(&'static str, CaptureBuilder); 4] {
+fn captures() -> [(&'static str, CaptureBuilder); 5] {
     [
         ("empty", CaptureBuilder::new()),
         ("small", small()),
         ("unfinished", unfinished()),
         ("hostile", hostile()),
+        ("prefork", prefork()),
     ]
 }
 

@@ -1,0 +1,246 @@
+//! The processes of a capture as a table: in text for `stats` and `summary`, as rows for JSON and for pages.
+
+use std::{cmp::Reverse, io::Write};
+
+use serde::Serialize;
+
+use super::{Color, ReportError, escape::printable, stats::json_time, style::Style};
+use crate::{
+    analysis::{
+        ProcessEnd, ProcessFigures,
+        processes::{processes, wall_clock_ms},
+    },
+    model::{CaptureMetadata, ProcessOrigin},
+    units::{count_text, duration_text, moment_text, size_text},
+};
+
+/// Rows that a terminal is given; `stats --json` has all.
+const MOST_ROWS: usize = 20;
+
+/// Letters of a Python version: `3.15.0a7` has eight.
+const VERSION_LETTERS: usize = 12;
+
+const HEADINGS: [&str; 10] = [
+    "pid",
+    "parent",
+    "origin",
+    "python",
+    "peak",
+    "allocations",
+    "at the end",
+    "counted since (UTC)",
+    "end",
+    "command",
+];
+
+/// Columns of numbers, which end at one place.
+const RIGHT_ALIGNED: [bool; HEADINGS.len()] =
+    [true, true, false, false, true, true, true, false, false, false];
+
+/// Whether there is something to tell of processes: not for one that the recording ran itself.
+pub(super) fn are_worth_telling(metadata: &CaptureMetadata) -> bool {
+    match metadata.processes.as_slice() {
+        [] => false,
+        [only] => only.origin != ProcessOrigin::Launched,
+        _ => true,
+    }
+}
+
+/// The processes with the highest peaks first, equals in the order in which they came.
+pub(super) fn ranked(metadata: &CaptureMetadata) -> Vec<ProcessFigures> {
+    let mut rows = processes(metadata);
+    rows.sort_by_key(|process| Reverse(process.peak.bytes));
+    rows
+}
+
+/// Writes heading and table with `indent` before each line of the table, if there is something to tell.
+pub(super) fn write_processes(
+    metadata: &CaptureMetadata,
+    indent: &str,
+    color: Color,
+    output: &mut dyn Write,
+) -> Result<(), ReportError> {
+    if !are_worth_telling(metadata) {
+        return Ok(());
+    }
+    let rows = ranked(metadata);
+    let mut lines = vec![HEADINGS.map(str::to_owned)];
+    lines.extend(
+        rows.iter()
+            .take(MOST_ROWS)
+            .map(|process| cells(process, metadata)),
+    );
+    let mut widths = [0; HEADINGS.len()];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    writeln!(output, "{}", color.paint(Style::Heading, "🧮 Processes:"))?;
+    for (number, line) in lines.iter().enumerate() {
+        let mut text = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            let gap = if column == 0 { "" } else { "  " };
+            text += &if RIGHT_ALIGNED[column] {
+                format!("{gap}{cell:>width$}")
+            } else {
+                format!("{gap}{cell:<width$}")
+            };
+        }
+        let text = text.trim_end();
+        let text = if number == 0 {
+            color.paint(Style::Faint, text)
+        } else {
+            text.to_owned()
+        };
+        writeln!(output, "{indent}{text}")?;
+    }
+    if let Some(more) = rows.len().checked_sub(MOST_ROWS).filter(|&more| more > 0) {
+        let more = count_text(more as u64);
+        writeln!(
+            output,
+            "{indent}and {more} more with smaller peaks; `memray stats --json` has all"
+        )?;
+    }
+    Ok(())
+}
+
+fn cells(process: &ProcessFigures, metadata: &CaptureMetadata) -> [String; HEADINGS.len()] {
+    let row = &process.row;
+    let version: String = row.python_version.chars().take(VERSION_LETTERS).collect();
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let since_ns = process.counted_from_ns();
+    [
+        row.pid.to_string(),
+        or_dash(process.parent_pid.map(|pid| pid.to_string()).unwrap_or_default()),
+        row.origin.name().to_owned(),
+        or_dash(printable(&version).into_owned()),
+        size_text(process.peak.bytes),
+        process.allocated.count.to_string(),
+        size_text(process.live.bytes),
+        wall_clock_ms(metadata, since_ns).map_or_else(
+            || format!("+{}", duration_text(since_ns / 1_000_000)),
+            moment_text,
+        ),
+        end_text(process.end, metadata),
+        printable(&process.short_command()).into_owned(),
+    ]
+}
+
+fn end_text(end: ProcessEnd, metadata: &CaptureMetadata) -> String {
+    match end {
+        ProcessEnd::Exited(Some(status)) => format!("exit {status}"),
+        ProcessEnd::Exited(None) => "ended".to_owned(),
+        ProcessEnd::Executed => "exec".to_owned(),
+        ProcessEnd::Running if metadata.finished => "ran on".to_owned(),
+        ProcessEnd::Running => "running".to_owned(),
+    }
+}
+
+/// A process in `stats --json`.
+#[derive(Serialize)]
+pub(super) struct ProcessDocument {
+    process_id: u32,
+    pid: u32,
+    parent_process_id: Option<u32>,
+    parent_pid: Option<u32>,
+    origin: &'static str,
+    command_line: String,
+    executable: String,
+    python_version: String,
+    python_allocator: String,
+    /// Where its figures begin.
+    counted_since: Option<String>,
+    ended_at: Option<String>,
+    /// `exited`, `executed` (it became another program) or `running`.
+    end: &'static str,
+    exit_status: Option<i32>,
+    total_num_allocations: u64,
+    total_bytes_allocated: u64,
+    /// Its own; the peak of the capture is the sum of these.
+    peak_memory: u64,
+    live_num_allocations: u64,
+    live_bytes: u64,
+}
+
+/// All processes in the order in which they came; none if there is nothing to tell.
+pub(super) fn documents(metadata: &CaptureMetadata) -> Vec<ProcessDocument> {
+    if !are_worth_telling(metadata) {
+        return Vec::new();
+    }
+    let time = |time_ns| wall_clock_ms(metadata, time_ns).map(json_time);
+    let document = |process: ProcessFigures| ProcessDocument {
+        counted_since: time(process.counted_from_ns()),
+        ended_at: process.row.ended_ns.and_then(time),
+        process_id: process.row.process_id,
+        pid: process.row.pid,
+        parent_process_id: process.row.parent_process_id,
+        parent_pid: process.parent_pid,
+        origin: process.row.origin.name(),
+        command_line: process.row.command_line,
+        executable: process.row.executable,
+        python_version: process.row.python_version,
+        python_allocator: process.row.python_allocator,
+        end: match process.end {
+            ProcessEnd::Exited(_) => "exited",
+            ProcessEnd::Executed => "executed",
+            ProcessEnd::Running => "running",
+        },
+        exit_status: process.row.exit_status,
+        total_num_allocations: process.allocated.count,
+        total_bytes_allocated: process.allocated.bytes,
+        peak_memory: process.peak.bytes,
+        live_num_allocations: process.live.count,
+        live_bytes: process.live.bytes,
+    };
+    processes(metadata).into_iter().map(document).collect()
+}
+
+/// Rows that a page is given.
+const MOST_PAGE_ROWS: usize = 200;
+
+/// The table of processes in a page: columns, highest peak first.
+#[derive(Default, Serialize)]
+pub(super) struct ProcessColumns {
+    pid: Vec<u32>,
+    parent_pid: Vec<Option<u32>>,
+    origin: Vec<&'static str>,
+    python: Vec<String>,
+    peak_bytes: Vec<u64>,
+    count: Vec<u64>,
+    live_bytes: Vec<u64>,
+    since_ms: Vec<Option<u64>>,
+    end: Vec<String>,
+    command: Vec<String>,
+    /// With smaller peaks.
+    left_out: usize,
+}
+
+/// None if there is nothing to tell.
+pub(super) fn columns(metadata: &CaptureMetadata) -> Option<ProcessColumns> {
+    if !are_worth_telling(metadata) {
+        return None;
+    }
+    let rows = ranked(metadata);
+    let mut columns = ProcessColumns {
+        left_out: rows.len().saturating_sub(MOST_PAGE_ROWS),
+        ..ProcessColumns::default()
+    };
+    for process in rows.iter().take(MOST_PAGE_ROWS) {
+        let version = process.row.python_version.chars().take(VERSION_LETTERS);
+        columns.pid.push(process.row.pid);
+        columns.parent_pid.push(process.parent_pid);
+        columns.origin.push(process.row.origin.name());
+        columns.python.push(version.collect());
+        columns.peak_bytes.push(process.peak.bytes);
+        columns.count.push(process.allocated.count);
+        columns.live_bytes.push(process.live.bytes);
+        columns
+            .since_ms
+            .push(wall_clock_ms(metadata, process.counted_from_ns()));
+        columns.end.push(end_text(process.end, metadata));
+        columns.command.push(process.short_command());
+    }
+    Some(columns)
+}
