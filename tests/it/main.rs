@@ -9,3 +9,4 @@ mod cli;
 mod fetch_pythons;
 mod interpreters;
 mod line_tables;
+mod processes;
