@@ -1,6 +1,7 @@
 //! Every report of every view over captures that matter, read once by a person and kept.
 
 mod pages;
+mod processes;
 mod untrusted;
 
 use std::io::Write;
@@ -388,7 +389,7 @@ fn timing() {
 }
 
 /// All reports of a view by suffix; prints how long each took.
-fn all_reports(capture: &CaptureBuilder, view: View) -> Vec<(&'static str, String)> {
+fn all_reports(capture: &dyn CaptureSource, view: View) -> Vec<(&'static str, String)> {
     let threads = Threads::Split;
     let summary = SummarySettings {
         width: Some(140),

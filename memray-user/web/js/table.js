@@ -106,6 +106,9 @@ class TablePage {
         cell.className += " share";
         cell.style.setProperty("--share", `${this.total > 0 ? (100 * this.data.rows.bytes[row]) / this.total : 0}%`);
       }
+      if (column.isSearched) {
+        cell.title = column.cell(row);
+      }
       if (column.isLocation) {
         const where = this.placeOf(row);
         cell.className = "location";
