@@ -78,16 +78,7 @@ pub(super) fn write_processes(
     }
     writeln!(output, "{}", color.paint(Style::Heading, "🧮 Processes:"))?;
     for (number, line) in lines.iter().enumerate() {
-        let mut text = String::new();
-        for (column, cell) in line.iter().enumerate() {
-            let width = widths[column];
-            let gap = if column == 0 { "" } else { "  " };
-            text += &if RIGHT_ALIGNED[column] {
-                format!("{gap}{cell:>width$}")
-            } else {
-                format!("{gap}{cell:<width$}")
-            };
-        }
+        let text = aligned(line, widths);
         let text = text.trim_end();
         let text = if number == 0 {
             color.paint(Style::Faint, text)
@@ -104,6 +95,17 @@ pub(super) fn write_processes(
         )?;
     }
     Ok(())
+}
+
+fn aligned(line: &[String; HEADINGS.len()], widths: [usize; HEADINGS.len()]) -> String {
+    let cells = (line.iter().zip(widths).zip(RIGHT_ALIGNED)).map(|((cell, width), is_right)| {
+        if is_right {
+            format!("{cell:>width$}")
+        } else {
+            format!("{cell:<width$}")
+        }
+    });
+    cells.collect::<Vec<_>>().join("  ")
 }
 
 fn cells(process: &ProcessFigures, metadata: &CaptureMetadata) -> [String; HEADINGS.len()] {

@@ -138,25 +138,20 @@ impl Report<'_> {
         self.heading("📦 Total memory allocated:")?;
         writeln!(self.output, "\t{}\n", size_text(totals.alloc_bytes))?;
         self.heading("📈 Peak memory usage:")?;
-        match totals.peak_ts {
-            Some(peak_ts) => writeln!(
+        let peak = size_text(totals.peak_bytes);
+        match (totals.peak_ts, statistics.metadata.processes.len()) {
+            (Some(peak_ts), _) => writeln!(
                 self.output,
-                "\t{} ({}.{:03} s after the start)",
-                size_text(totals.peak_bytes),
+                "\t{peak} ({}.{:03} s after the start)",
                 peak_ts / 1_000_000_000,
                 peak_ts / 1_000_000 % 1000
             )?,
-            None => {
-                let peak = size_text(totals.peak_bytes);
-                match statistics.metadata.processes.len() {
-                    0 | 1 => writeln!(self.output, "\t{peak}")?,
-                    count => writeln!(
-                        self.output,
-                        "\t{peak} (the peaks of {} processes added up, each at its own time)",
-                        count_text(count as u64)
-                    )?,
-                }
-            }
+            (None, 0 | 1) => writeln!(self.output, "\t{peak}")?,
+            (None, count) => writeln!(
+                self.output,
+                "\t{peak} (the peaks of {} processes added up, each at its own time)",
+                count_text(count as u64)
+            )?,
         }
         Ok(())
     }
