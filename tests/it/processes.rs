@@ -5,11 +5,12 @@ use std::{fs, path::Path, process::Stdio};
 use memray_tests::{memray, transcript};
 use memray_user::{
     model::{
-        Allocator, Batch, FrameKind, FrameRow, ProcessOrigin, ProcessRow, SiteRow, StackRow, StateRow,
-        ThreadRow,
+        Allocator, Batch, FrameKind, FrameRow, LiveRow, ProcessOrigin, ProcessRow, SiteRow, StackRow,
+        StateRow, ThreadRow,
     },
     store::{CaptureWriter, Overwrite, meta_key},
 };
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 const REPORTS: [&str; 6] = [
@@ -90,6 +91,17 @@ fn batch() -> Batch {
                 peak_count: 1,
                 peak_bytes: bytes(id),
                 peak_epoch: 0,
+            })
+            .collect(),
+        live_added: (ids.clone())
+            .map(|id| LiveRow {
+                allocation_id: u64::from(id),
+                alloc_ts: 0,
+                size: bytes(id),
+                stack_id: 1,
+                thread_id: id,
+                allocator: Allocator::Malloc,
+                address: 0x1000,
             })
             .collect(),
         states: ids
@@ -192,4 +204,36 @@ fn a_pid_that_is_not_there() {
         );
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// The examples of the documentation are answered, each by as many rows as this capture must give.
+#[test]
+fn documented_queries() {
+    let folder = folder();
+    let capture = Connection::open(folder.path().join("c.db")).unwrap();
+    let page = include_str!("../../docs/concepts/processes.md");
+    let examples = page
+        .split_once("```sql\n")
+        .unwrap()
+        .1
+        .split_once("```")
+        .unwrap()
+        .0;
+    // Its names for what this capture has.
+    let examples = examples
+        .replace("parent_process_id = 1\n", "parent_process_id = 2\n")
+        .replace("pid = 701 AND size > 1000000", "pid = 500 AND size > 4000");
+    let counts: Vec<usize> = examples
+        .split_terminator(";\n")
+        .map(|query| {
+            let mut statement = capture.prepare(query).unwrap();
+            let mut rows = statement.query([]).unwrap();
+            let mut count = 0;
+            while rows.next().unwrap().is_some() {
+                count += 1;
+            }
+            count
+        })
+        .collect();
+    assert_eq!(counts, [4, 1, 2, 4]);
 }
