@@ -32,6 +32,11 @@ pub fn timeline(rows: &[TimelineRow], processes: &[ProcessRow], limit: usize) ->
         .collect()
 }
 
+/// Where the curve is highest; of equal points the last.
+pub fn highest(points: &[TimelinePoint]) -> Option<TimelinePoint> {
+    points.iter().copied().max_by_key(|point| point.max_bytes)
+}
+
 /// The rows in order of time, and an empty one at the end of each process that others outlive.
 fn with_ends<'rows>(rows: &'rows [TimelineRow], processes: &[ProcessRow]) -> Cow<'rows, [TimelineRow]> {
     let end = |row: &ProcessRow| row.ended_ns.unwrap_or(u64::MAX);

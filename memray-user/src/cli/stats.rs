@@ -7,6 +7,7 @@ use clap::Args;
 use super::{
     output::{OutputArguments, to_stdout},
     reading::{CaptureArguments, ViewArguments, color},
+    terminal,
 };
 use crate::{
     error::CommandError,
@@ -46,6 +47,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         view: view.view(View::All),
         largest: num_largest.get(),
         color: color(),
+        width: terminal::size().map(|size| size.columns),
     };
     let source = capture.open()?;
     if json {
@@ -59,6 +61,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
     } else if output.is_given() {
         let settings = StatsSettings {
             color: Color::Never,
+            width: None,
             ..settings
         };
         output.write(

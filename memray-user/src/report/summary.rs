@@ -10,7 +10,7 @@ use super::{
     Color, Notices, ReportError,
     escape::printable,
     label::function_name,
-    processes::{are_worth_telling, write_processes},
+    processes::{ProcessTable, are_worth_telling, write_processes},
     style::Style,
 };
 use crate::{
@@ -135,7 +135,12 @@ pub fn write_summary(
     let metadata = source.metadata()?;
     if are_worth_telling(&metadata) {
         writeln!(output)?;
-        write_processes(&metadata, "", settings.color, output)?;
+        let table = ProcessTable {
+            color: settings.color,
+            width: settings.width,
+            tabs: 0,
+        };
+        write_processes(&metadata, table, output)?;
         if !notices.is_empty() {
             writeln!(output)?;
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    analysis::{Profile, TimelinePoint, Totals, timeline},
+    analysis::{Profile, TimelinePoint, Totals, timeline, timeline::highest},
     model::{CaptureMetadata, CaptureSource, ThreadRow},
     report::{
         Notices, ReportError,
@@ -59,7 +59,7 @@ impl Meta {
             view: view_title(profile.view),
             headline: notices.headline(),
             notices: notices.0.into_iter().map(|notice| notice.text).collect(),
-            facts: facts(&metadata, &totals, profile),
+            facts: facts(&metadata, &totals, highest(&points), profile),
             timeline: Timeline::new(&points, &totals),
             processes: columns(&metadata),
         })
@@ -68,7 +68,7 @@ impl Meta {
 
 impl Timeline {
     fn new(points: &[TimelinePoint], totals: &Totals) -> Self {
-        let highest = points.iter().max_by_key(|point| point.max_bytes);
+        let highest = highest(points);
         let (peak_ms, peak_bytes) = match totals.peak_ts {
             Some(peak_ts) => (Some(peak_ts / 1_000_000), totals.peak_bytes),
             None => (
@@ -87,7 +87,12 @@ impl Timeline {
     }
 }
 
-fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<Fact> {
+fn facts(
+    metadata: &CaptureMetadata,
+    totals: &Totals,
+    highest: Option<TimelinePoint>,
+    profile: &Profile,
+) -> Vec<Fact> {
     let number = |name, kind, number| Fact {
         name,
         kind,
@@ -100,24 +105,30 @@ fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<
         number: None,
         text: Some(text.to_owned()),
     };
+    let peaks = match (metadata.processes.len(), highest) {
+        (0 | 1, _) => vec![number("Peak memory", "bytes", totals.peak_bytes)],
+        (_, highest) => vec![
+            number("Peaks of the processes, added up", "bytes", totals.peak_bytes),
+            number(
+                "Together at one time, about",
+                "bytes",
+                highest.map_or(0, |point| point.max_bytes),
+            ),
+        ],
+    };
     let mut facts = vec![
         text("Command", &metadata.command_line),
         number("Start (UTC)", "time", metadata.started_at_ms),
         number("Duration", "duration", totals.duration_ms(metadata)),
-        number(
-            match metadata.processes.len() {
-                0 | 1 => "Peak memory",
-                _ => "Peaks of the processes, added up",
-            },
-            "bytes",
-            totals.peak_bytes,
-        ),
+    ];
+    facts.extend(peaks);
+    facts.extend([
         number("Allocations", "count", totals.alloc_count),
         number("Allocated in all", "bytes", totals.alloc_bytes),
         number("Alive at the end", "bytes", totals.live_bytes),
         number("In this view", "bytes", profile.total.bytes),
         number("Allocations in this view", "count", profile.total.count),
-    ];
+    ]);
     if totals.startup_count > 0 {
         facts.push(number(
             "Left out before the program's own code",

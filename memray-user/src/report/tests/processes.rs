@@ -63,6 +63,50 @@ fn exactly_as_many_as_there_is_room_for() {
     }
 }
 
+/// On a narrow terminal each process has two lines, and none is broken.
+#[test]
+fn the_table_fits() {
+    let mut text = String::new();
+    let mut capture = prefork();
+    capture.metadata.processes[1].command_line += &" --option".repeat(20);
+    for width in [80, 160] {
+        let stats = render(&capture, |source, output| {
+            let settings = StatsSettings {
+                width: Some(width),
+                ..StatsSettings::default()
+            };
+            write_stats(source, settings, output)
+        });
+        let summary = render(&capture, |source, output| {
+            let settings = SummarySettings {
+                width: Some(width),
+                ..SummarySettings::default()
+            };
+            write_summary(source, settings, output)
+        });
+        for report in [stats, summary] {
+            let table = report
+                .split_once("🧮 Processes:\n")
+                .unwrap()
+                .1
+                .split_once("\n\n")
+                .unwrap()
+                .0;
+            let columns = |line: &str| {
+                line.chars()
+                    .map(|letter| if letter == '\t' { 8 } else { 1 })
+                    .sum::<usize>()
+            };
+            assert!(
+                table.lines().all(|line| columns(line) <= usize::from(width)),
+                "{table}"
+            );
+            text.extend([table, "\n\n"]);
+        }
+    }
+    insta::assert_snapshot!("processes_narrow", text);
+}
+
 /// One process tells of itself where the recording did not run it.
 #[test]
 fn one_process_has_a_row_if_it_was_not_launched() {

@@ -1,41 +1,23 @@
 //! The processes of a capture as a table: in text for `stats` and `summary`, as rows for JSON and for pages.
 
-use std::{cmp::Reverse, io::Write};
+mod text;
+
+use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::{Color, ReportError, escape::printable, stats::json_time, style::Style};
+pub(super) use self::text::{ProcessTable, write_processes};
+use super::stats::json_time;
 use crate::{
     analysis::{
         ProcessEnd, ProcessFigures,
         processes::{processes, wall_clock_ms},
     },
     model::{CaptureMetadata, ProcessOrigin},
-    units::{count_text, duration_text, moment_text, size_text},
 };
-
-/// Rows that a terminal is given; `stats --json` has all.
-const MOST_ROWS: usize = 20;
 
 /// Letters of a Python version: `3.15.0a7` has eight.
 const VERSION_LETTERS: usize = 12;
-
-const HEADINGS: [&str; 10] = [
-    "pid",
-    "parent",
-    "origin",
-    "python",
-    "peak",
-    "allocations",
-    "at the end",
-    "counted since (UTC)",
-    "end",
-    "command",
-];
-
-/// Columns of numbers, which end at one place.
-const RIGHT_ALIGNED: [bool; HEADINGS.len()] =
-    [true, true, false, false, true, true, true, false, false, false];
 
 /// Whether there is something to tell of processes: not for one that the recording ran itself.
 pub(super) fn are_worth_telling(metadata: &CaptureMetadata) -> bool {
@@ -47,87 +29,14 @@ pub(super) fn are_worth_telling(metadata: &CaptureMetadata) -> bool {
 }
 
 /// The processes with the highest peaks first, equals in the order in which they came.
-pub(super) fn ranked(metadata: &CaptureMetadata) -> Vec<ProcessFigures> {
+fn ranked(metadata: &CaptureMetadata) -> Vec<ProcessFigures> {
     let mut rows = processes(metadata);
     rows.sort_by_key(|process| Reverse(process.peak.bytes));
     rows
 }
 
-/// Writes heading and table with `indent` before each line of the table, if there is something to tell.
-pub(super) fn write_processes(
-    metadata: &CaptureMetadata,
-    indent: &str,
-    color: Color,
-    output: &mut dyn Write,
-) -> Result<(), ReportError> {
-    if !are_worth_telling(metadata) {
-        return Ok(());
-    }
-    let rows = ranked(metadata);
-    let mut lines = vec![HEADINGS.map(str::to_owned)];
-    lines.extend(
-        rows.iter()
-            .take(MOST_ROWS)
-            .map(|process| cells(process, metadata)),
-    );
-    let mut widths = [0; HEADINGS.len()];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    writeln!(output, "{}", color.paint(Style::Heading, "🧮 Processes:"))?;
-    for (number, line) in lines.iter().enumerate() {
-        let text = aligned(line, widths);
-        let text = text.trim_end();
-        let text = if number == 0 {
-            color.paint(Style::Faint, text)
-        } else {
-            text.to_owned()
-        };
-        writeln!(output, "{indent}{text}")?;
-    }
-    if let Some(more) = rows.len().checked_sub(MOST_ROWS).filter(|&more| more > 0) {
-        let more = count_text(more as u64);
-        writeln!(
-            output,
-            "{indent}and {more} more with smaller peaks; `memray stats --json` has all"
-        )?;
-    }
-    Ok(())
-}
-
-fn aligned(line: &[String; HEADINGS.len()], widths: [usize; HEADINGS.len()]) -> String {
-    let cells = (line.iter().zip(widths).zip(RIGHT_ALIGNED)).map(|((cell, width), is_right)| {
-        if is_right {
-            format!("{cell:>width$}")
-        } else {
-            format!("{cell:<width$}")
-        }
-    });
-    cells.collect::<Vec<_>>().join("  ")
-}
-
-fn cells(process: &ProcessFigures, metadata: &CaptureMetadata) -> [String; HEADINGS.len()] {
-    let row = &process.row;
-    let version: String = row.python_version.chars().take(VERSION_LETTERS).collect();
-    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-    let since_ns = process.counted_from_ns();
-    [
-        row.pid.to_string(),
-        or_dash(process.parent_pid.map(|pid| pid.to_string()).unwrap_or_default()),
-        row.origin.name().to_owned(),
-        or_dash(printable(&version).into_owned()),
-        size_text(process.peak.bytes),
-        process.allocated.count.to_string(),
-        size_text(process.live.bytes),
-        wall_clock_ms(metadata, since_ns).map_or_else(
-            || format!("+{}", duration_text(since_ns / 1_000_000)),
-            moment_text,
-        ),
-        end_text(process.end, metadata),
-        printable(&process.short_command()).into_owned(),
-    ]
+fn version(process: &ProcessFigures) -> String {
+    process.row.python_version.chars().take(VERSION_LETTERS).collect()
 }
 
 fn end_text(end: ProcessEnd, metadata: &CaptureMetadata) -> String {
@@ -230,11 +139,10 @@ pub(super) fn columns(metadata: &CaptureMetadata) -> Option<ProcessColumns> {
         ..ProcessColumns::default()
     };
     for process in rows.iter().take(MOST_PAGE_ROWS) {
-        let version = process.row.python_version.chars().take(VERSION_LETTERS);
         columns.pid.push(process.row.pid);
         columns.parent_pid.push(process.parent_pid);
         columns.origin.push(process.row.origin.name());
-        columns.python.push(version.collect());
+        columns.python.push(version(process));
         columns.peak_bytes.push(process.peak.bytes);
         columns.count.push(process.allocated.count);
         columns.live_bytes.push(process.live.bytes);
