@@ -72,6 +72,13 @@ pub fn time_text(milliseconds_since_epoch: u64) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02}.{millisecond:03}")
 }
 
+/// A moment in UTC to the second: `2026-01-02 03:04:05`.
+pub fn moment_text(milliseconds_since_epoch: u64) -> String {
+    let mut text = time_text(milliseconds_since_epoch);
+    text.truncate(text.len() - ".678".len());
+    text
+}
+
 /// The value in the largest unit that leaves at least one before the point, as a number of `1 / fractions`. What
 /// rounds up to a thousand takes the next unit.
 fn scaled(bytes: u64, fractions: u128) -> (u128, &'static str) {
@@ -120,5 +127,7 @@ mod tests {
         check("counts", |input| vec![count_text(input[0])]);
         check("durations", |input| vec![duration_text(input[0])]);
         check("times", |input| vec![time_text(input[0])]);
+        assert_eq!(moment_text(1_767_323_045_999), "2026-01-02 03:04:05");
+        assert!(time_text(u64::MAX).starts_with(&moment_text(u64::MAX)));
     }
 }

@@ -10,3 +10,4 @@ mod doctor;
 mod fetch_pythons;
 mod interpreters;
 mod line_tables;
+mod processes;

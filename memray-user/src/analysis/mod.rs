@@ -6,11 +6,14 @@
 //! place in the tree and nothing else. Stacks can be thousands of frames deep, so no function here recurses.
 
 pub mod allocators;
+mod by_process;
 pub mod filter;
 pub mod frame_tree;
 pub mod histogram;
 pub mod locations;
 pub mod modules;
+pub mod one_process;
+pub mod processes;
 pub mod profile;
 pub mod summary;
 pub mod timeline;
@@ -27,7 +30,9 @@ pub use frame_tree::{Children, FrameTree, Node, Remainder};
 pub use histogram::{Histogram, SizeBin};
 pub use locations::{LocationFigures, locations};
 pub use modules::{ModuleFigures, modules};
-pub use profile::{Figures, Profile, ProfileSite, ProfileStack};
+pub use one_process::OneProcess;
+pub use processes::{ProcessEnd, ProcessFigures, processes};
+pub use profile::{Figures, ProcessFrames, Profile, ProfileSite, ProfileStack};
 pub use summary::{SummaryRow, summary};
 pub use timeline::{TimelinePoint, timeline};
 pub use totals::Totals;

@@ -60,6 +60,16 @@ pub struct ProfileSite {
     pub figures: Figures,
 }
 
+/// Whether stacks begin with a frame that names their process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProcessFrames {
+    #[default]
+    None,
+    Outermost,
+    /// They should, but the capture has more stacks in more processes than can be told apart.
+    TooMany,
+}
+
 /// All that a view of a capture says about where memory was allocated.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -68,6 +78,7 @@ pub struct Profile {
     pub stacks: Vec<ProfileStack>,
     pub sites: Vec<ProfileSite>,
     pub total: Figures,
+    pub process_frames: ProcessFrames,
 }
 
 impl Profile {
@@ -106,6 +117,7 @@ impl Profile {
             stacks,
             sites: joined,
             total,
+            process_frames: ProcessFrames::None,
         })
     }
 

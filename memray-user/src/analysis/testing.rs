@@ -1,7 +1,9 @@
 //! Captures built row by row, for the tests of `analysis` and `report`.
 
+mod processes;
 mod samples;
 
+pub(crate) use processes::prefork;
 use rustc_hash::FxHashMap;
 pub(crate) use samples::{deep, hostile, realistic, small, unfinished};
 
@@ -51,6 +53,7 @@ impl CaptureBuilder {
             kernel_release: "6.1.0".to_owned(),
             entries: Vec::new(),
             processes: vec![process],
+            other_processes: Vec::new(),
             threads: vec![ThreadRow {
                 thread_id: 1,
                 process_id: 1,
@@ -204,7 +207,12 @@ pub(crate) fn histogram_rows(sizes: &[u64]) -> Vec<SizeHistogramRow> {
         .collect()
 }
 
-fn histogram_row(size: u64, allocator: Allocator, alloc_count: u64, alloc_bytes: u64) -> SizeHistogramRow {
+pub(super) fn histogram_row(
+    size: u64,
+    allocator: Allocator,
+    alloc_count: u64,
+    alloc_bytes: u64,
+) -> SizeHistogramRow {
     let width = if size < 128 { 1 } else { 1 << (size.ilog2() - 6) };
     let size_from = size / width * width;
     SizeHistogramRow {

@@ -1,8 +1,10 @@
 //! The memory curve of a capture: all processes summed, thinned to what a plot can show.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 
-use crate::model::{ProcessId, TimelineRow};
+use crate::model::{ProcessId, ProcessRow, TimelineRow};
 
 /// The state of the heap from `ts` on, until the next point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,10 +17,11 @@ pub struct TimelinePoint {
     pub rss_bytes: Option<u64>,
 }
 
-/// At most `limit` points. Where points are joined, the last state and the highest maximum are kept, so a peak never
+/// At most `limit` points. What a process held is gone when it ends, and the others go on; what the last one held
+/// stays, so that the curve of a single process ends with what it never freed. Where points are joined, the last state and the highest maximum are kept, so a peak never
 /// disappears.
-pub fn timeline(rows: &[TimelineRow], limit: usize) -> Vec<TimelinePoint> {
-    let points = sum_processes(rows);
+pub fn timeline(rows: &[TimelineRow], processes: &[ProcessRow], limit: usize) -> Vec<TimelinePoint> {
+    let points = sum_processes(&with_ends(rows, processes));
     let group = points.len().div_ceil(limit.max(1)).max(1);
     points
         .chunks(group)
@@ -27,6 +30,38 @@ pub fn timeline(rows: &[TimelineRow], limit: usize) -> Vec<TimelinePoint> {
             ..joined[joined.len() - 1]
         })
         .collect()
+}
+
+/// Where the curve is highest; of equal points the last.
+pub fn highest(points: &[TimelinePoint]) -> Option<TimelinePoint> {
+    points.iter().copied().max_by_key(|point| point.max_bytes)
+}
+
+/// The rows in order of time, and an empty one at the end of each process that others outlive.
+fn with_ends<'rows>(rows: &'rows [TimelineRow], processes: &[ProcessRow]) -> Cow<'rows, [TimelineRow]> {
+    let end = |row: &ProcessRow| row.ended_ns.unwrap_or(u64::MAX);
+    let last_end = processes.iter().map(end).max().unwrap_or(0);
+    let ends = processes.iter().filter(|row| end(row) < last_end);
+    let mut last_ts: FxHashMap<ProcessId, u64> = ends.clone().map(|row| (row.process_id, end(row))).collect();
+    if last_ts.is_empty() {
+        return Cow::Borrowed(rows);
+    }
+    // Intervals are closed behind the end; what they say was so before it.
+    for row in rows {
+        if let Some(last_ts) = last_ts.get_mut(&row.process_id) {
+            *last_ts = row.ts.max(*last_ts);
+        }
+    }
+    let ends = ends.map(|row| TimelineRow {
+        process_id: row.process_id,
+        ts: last_ts[&row.process_id],
+        rss_bytes: Some(0),
+        ..TimelineRow::default()
+    });
+    let mut all: Vec<TimelineRow> = rows.iter().copied().chain(ends).collect();
+    // Stable: the end of a process stays behind its last row.
+    all.sort_by_key(|row| row.ts);
+    Cow::Owned(all)
 }
 
 fn sum_processes(rows: &[TimelineRow]) -> Vec<TimelinePoint> {
@@ -102,7 +137,10 @@ mod tests {
             sampled(1, 50, None),
             sampled(2, 60, Some(5)),
         ];
-        let resident: Vec<Option<u64>> = timeline(&rows, 10).iter().map(|point| point.rss_bytes).collect();
+        let resident: Vec<Option<u64>> = timeline(&rows, &[], 10)
+            .iter()
+            .map(|point| point.rss_bytes)
+            .collect();
         assert_eq!(resident, [100, 100, 120, 127, 127, 125].map(Some));
     }
 
@@ -115,7 +153,7 @@ mod tests {
             row(2, 30, 0, 9),
         ];
         let figures = |limit| -> Vec<(u64, u64, u64)> {
-            timeline(&rows, limit)
+            timeline(&rows, &[], limit)
                 .iter()
                 .map(|point| (point.ts, point.live_bytes, point.max_bytes))
                 .collect()
@@ -123,6 +161,60 @@ mod tests {
         assert_eq!(figures(10), [(10, 105, 150), (20, 55, 125), (30, 50, 59)]);
         assert_eq!(figures(2), [(20, 55, 150), (30, 50, 59)]);
         assert_eq!(figures(0), [(30, 50, 150)]);
-        assert_eq!(timeline(&[], 10), []);
+        assert_eq!(timeline(&[], &[], 10), []);
+    }
+
+    #[test]
+    fn processes_that_ended_hold_nothing() {
+        let process = |process_id, ended_ns| ProcessRow {
+            process_id,
+            ended_ns,
+            ..ProcessRow::default()
+        };
+        let rows = [
+            row(1, 10, 100, 100),
+            row(2, 20, 5, 5),
+            row(1, 30, 80, 90),
+            row(2, 40, 7, 7),
+        ];
+        let figures = |processes: &[ProcessRow]| -> Vec<(u64, u64, u64)> {
+            timeline(&rows, processes, 10)
+                .iter()
+                .map(|point| (point.ts, point.live_bytes, point.max_bytes))
+                .collect()
+        };
+        let begin = [(10, 100, 100), (20, 105, 105), (30, 85, 95)];
+        let check = |ends: [Option<u64>; 2], expect: &[(u64, u64, u64)]| {
+            let found = figures(&[process(1, ends[0]), process(2, ends[1])]);
+            assert_eq!(found, [&begin, expect].concat(), "{ends:?}");
+        };
+        check([None, None], &[(40, 87, 87)]);
+        check([Some(50), Some(50)], &[(40, 87, 87)]);
+        check([Some(35), None], &[(35, 5, 5), (40, 7, 7)]);
+        check([Some(35), Some(40)], &[(35, 5, 5), (40, 7, 7)]);
+        check([Some(60), Some(50)], &[(40, 87, 87), (50, 80, 80)]);
+        // An end before the row that tells of it.
+        assert_eq!(
+            figures(&[process(1, Some(25)), process(2, None)])[2..],
+            [(30, 5, 95), (40, 7, 7)]
+        );
+        assert_eq!(figures(&[process(1, Some(35))])[3], (40, 87, 87));
+    }
+
+    #[test]
+    fn resident_bytes_end_with_their_process() {
+        let sampled = |process_id, ts, rss_bytes| TimelineRow {
+            rss_bytes: Some(rss_bytes),
+            ..row(process_id, ts, 0, 0)
+        };
+        let process = |process_id, ended_ns| ProcessRow {
+            process_id,
+            ended_ns,
+            ..ProcessRow::default()
+        };
+        let rows = [sampled(1, 10, 100), sampled(2, 20, 30)];
+        let points = timeline(&rows, &[process(1, Some(25)), process(2, None)], 10);
+        let resident: Vec<_> = points.iter().map(|point| point.rss_bytes).collect();
+        assert_eq!(resident, [100, 130, 30].map(Some));
     }
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::{
-    output::{OutputArguments, default_path},
-    reading::{CaptureArgument, ViewArguments, open, say_notices},
+    output::OutputArguments,
+    reading::{CaptureArguments, ViewArguments, say_notices},
 };
 use crate::{
     analysis::FrameFilter,
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     format: Format,
 
     #[command(flatten)]
-    capture: CaptureArgument,
+    capture: CaptureArguments,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -54,19 +54,19 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         output,
         view,
         format,
-        capture: CaptureArgument { results },
+        capture,
     } = arguments;
     let view = view.view(View::HighWaterMark);
-    let source = open(&results)?;
+    let source = capture.open()?;
     let filter = FrameFilter::default();
     let mut notices = None;
     output.write(
-        default_path(&results, "flamegraph", format.suffix()),
+        capture.default_path("flamegraph", format.suffix()),
         Box::new(|output| match format {
-            Format::Html => report::write_flamegraph(&source, FlamegraphSettings { view }, output),
-            Format::Svg => report::write_svg(&source, view, filter, output),
+            Format::Html => report::write_flamegraph(&*source, FlamegraphSettings { view }, output),
+            Format::Svg => report::write_svg(&*source, view, filter, output),
             Format::Folded => {
-                notices = Some(report::write_folded(&source, view, filter, output)?);
+                notices = Some(report::write_folded(&*source, view, filter, output)?);
                 Ok(())
             }
         }),

@@ -52,13 +52,6 @@ impl OutputArguments {
     }
 }
 
-/// memray's: `memray-a.py.7.db` gives `memray-flamegraph-a.py.7.html` in the same folder.
-pub(super) fn default_path(results: &Path, report: &str, suffix: &str) -> PathBuf {
-    let stem = results.file_stem().unwrap_or_default().to_string_lossy();
-    let stem = stem.strip_prefix("memray-").unwrap_or(&stem);
-    results.with_file_name(format!("memray-{report}-{stem}.{suffix}"))
-}
-
 /// Renders before it writes, so that a progress line and a report never meet on one terminal.
 pub(super) fn to_stdout(render: Box<Render<'_>>) -> Result<(), CommandError> {
     let mut text = Vec::new();
@@ -134,19 +127,6 @@ mod tests {
 
     fn text(text: &'static str) -> Box<Render<'static>> {
         Box::new(move |output| Ok(output.write_all(text.as_bytes())?))
-    }
-
-    #[test]
-    fn default_names_are_those_of_memray() {
-        let check = |results: &str, expect: &str| {
-            assert_eq!(
-                default_path(Path::new(results), "flamegraph", "html"),
-                Path::new(expect)
-            );
-        };
-        check("memray-a.py.7.db", "memray-flamegraph-a.py.7.html");
-        check("folder/memray-a.py.7.db", "folder/memray-flamegraph-a.py.7.html");
-        check("/tmp/x", "/tmp/memray-flamegraph-x.html");
     }
 
     #[test]

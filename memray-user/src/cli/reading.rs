@@ -1,22 +1,52 @@
 //! What every report asks of its command line: a capture, and which allocations of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
 use crate::{
+    analysis::OneProcess,
     error::{Blame, CommandError},
-    model::View,
+    model::{CaptureSource, View},
     printer::{Printer, stdout_has_color},
     report::{Color, Notices, ReportError},
     store::CaptureReader,
 };
 
 #[derive(Args)]
-pub(super) struct CaptureArgument {
-    /// The capture that `memray run` wrote
+pub(super) struct CaptureArguments {
+    /// Show only the processes that had this pid: every life of it, since exec begins a new one, and any process that was
+    /// given the pid after it [default: all processes]
+    #[arg(long, value_name = "PID")]
+    process: Option<u32>,
+
+    /// The capture, as `memray run` or `memray attach` wrote it
     #[arg(value_name = "RESULTS", value_hint = ValueHint::FilePath)]
     pub(super) results: PathBuf,
+}
+
+impl CaptureArguments {
+    pub(super) fn open(&self) -> Result<Box<dyn CaptureSource>, CommandError> {
+        let reader = CaptureReader::open(&self.results)?;
+        Ok(match self.process {
+            None => Box::new(reader),
+            Some(pid) => Box::new(OneProcess::new(reader, pid)?),
+        })
+    }
+
+    /// memray's: `memray-a.py.7.db` gives `memray-flamegraph-a.py.7.html` in the same folder; `...7.pid-8.html` for a
+    /// process of it.
+    pub(super) fn default_path(&self, report: &str, suffix: &str) -> PathBuf {
+        let stem = self.results.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = stem.strip_prefix("memray-").unwrap_or(&stem);
+        self.beside(&format!("memray-{report}-{stem}"), suffix)
+    }
+
+    /// The name in the folder of the capture, with the process that was asked for.
+    pub(super) fn beside(&self, name: &str, suffix: &str) -> PathBuf {
+        let process = self.process.map(|pid| format!(".pid-{pid}")).unwrap_or_default();
+        self.results.with_file_name(format!("{name}{process}.{suffix}"))
+    }
 }
 
 #[derive(Clone, Copy, Args)]
@@ -50,10 +80,6 @@ impl ViewArguments {
             None => otherwise,
         }
     }
-}
-
-pub(super) fn open(path: &Path) -> Result<CaptureReader, CommandError> {
-    Ok(CaptureReader::open(path)?)
 }
 
 pub(super) fn color() -> Color {
@@ -99,6 +125,28 @@ mod tests {
     struct Line {
         #[command(flatten)]
         view: ViewArguments,
+    }
+
+    #[derive(clap::Parser)]
+    struct Capture {
+        #[command(flatten)]
+        capture: CaptureArguments,
+    }
+
+    #[test]
+    fn default_names_are_those_of_memray() {
+        let check = |line: &str, expect: &str| {
+            let words = std::iter::once("memray").chain(line.split_whitespace());
+            let Capture { capture } = Capture::try_parse_from(words).unwrap();
+            assert_eq!(capture.default_path("flamegraph", "html"), PathBuf::from(expect));
+        };
+        check("memray-a.py.7.db", "memray-flamegraph-a.py.7.html");
+        check("folder/memray-a.py.7.db", "folder/memray-flamegraph-a.py.7.html");
+        check("/tmp/x", "/tmp/memray-flamegraph-x.html");
+        check(
+            "--process 8 memray-a.py.7.db",
+            "memray-flamegraph-a.py.7.pid-8.html",
+        );
     }
 
     #[test]

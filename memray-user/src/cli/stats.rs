@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::{
     output::{OutputArguments, to_stdout},
-    reading::{CaptureArgument, ViewArguments, color, open},
+    reading::{CaptureArguments, ViewArguments, color},
+    terminal,
 };
 use crate::{
     error::CommandError,
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     output: OutputArguments,
     #[command(flatten)]
-    capture: CaptureArgument,
+    capture: CaptureArguments,
 }
 
 pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
@@ -40,30 +41,35 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         num_largest,
         json,
         output,
-        capture: CaptureArgument { results },
+        capture,
     } = arguments;
     let settings = StatsSettings {
         view: view.view(View::All),
         largest: num_largest.get(),
         color: color(),
+        width: terminal::size().map(|size| size.columns),
     };
-    let source = open(&results)?;
+    let source = capture.open()?;
     if json {
         // memray's name: that of the capture as a whole, suffix included.
-        let name = results.file_name().unwrap_or_default().to_string_lossy();
-        let default = results.with_file_name(format!("memray-stats-{name}.json"));
+        let name = capture.results.file_name().unwrap_or_default().to_string_lossy();
+        let default = capture.beside(&format!("memray-stats-{name}"), "json");
         output.write(
             default,
-            Box::new(|output| write_stats_json(&source, settings, output)),
+            Box::new(|output| write_stats_json(&*source, settings, output)),
         )?;
     } else if output.is_given() {
         let settings = StatsSettings {
             color: Color::Never,
+            width: None,
             ..settings
         };
-        output.write(results, Box::new(|output| write_stats(&source, settings, output)))?;
+        output.write(
+            capture.results,
+            Box::new(|output| write_stats(&*source, settings, output)),
+        )?;
     } else {
-        to_stdout(Box::new(|output| write_stats(&source, settings, output)))?;
+        to_stdout(Box::new(|output| write_stats(&*source, settings, output)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use clap::{Args, builder::TypedValueParser as _, value_parser};
 
 use super::{
     output::to_stdout,
-    reading::{CaptureArgument, ViewArguments, color, open},
+    reading::{CaptureArguments, ViewArguments, color},
     terminal::{self, Size},
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     max_rows: Option<usize>,
 
     #[command(flatten)]
-    capture: CaptureArgument,
+    capture: CaptureArguments,
 }
 
 pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
@@ -39,7 +39,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         view,
         sort_column,
         max_rows,
-        capture: CaptureArgument { results },
+        capture,
     } = arguments;
     let size = terminal::size();
     let settings = SummarySettings {
@@ -49,8 +49,8 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         color: color(),
         width: size.map(|size| size.columns),
     };
-    let source = open(&results)?;
-    to_stdout(Box::new(|output| write_summary(&source, settings, output)))?;
+    let source = capture.open()?;
+    to_stdout(Box::new(|output| write_summary(&*source, settings, output)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{
-    output::{OutputArguments, default_path},
-    reading::{CaptureArgument, ViewArguments, open},
+    output::OutputArguments,
+    reading::{CaptureArguments, ViewArguments},
 };
 use crate::{
     error::CommandError,
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     split_threads: bool,
 
     #[command(flatten)]
-    capture: CaptureArgument,
+    capture: CaptureArguments,
 }
 
 pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
@@ -35,7 +35,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         output,
         view,
         split_threads,
-        capture: CaptureArgument { results },
+        capture,
     } = arguments;
     let threads = if split_threads {
         Threads::Split
@@ -46,10 +46,10 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         view: view.view(View::HighWaterMark),
         threads,
     };
-    let source = open(&results)?;
+    let source = capture.open()?;
     output.write(
-        default_path(&results, "table", "html"),
-        Box::new(|output| write_table(&source, settings, output)),
+        capture.default_path("table", "html"),
+        Box::new(|output| write_table(&*source, settings, output)),
     )?;
     Ok(ExitCode::SUCCESS)
 }

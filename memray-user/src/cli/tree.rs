@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     output::to_stdout,
-    reading::{CaptureArgument, ViewArguments, color, open},
+    reading::{CaptureArguments, ViewArguments, color},
 };
 use crate::{
     analysis::FrameFilter,
@@ -26,14 +26,14 @@ pub(super) struct Arguments {
     biggest_allocs: usize,
 
     #[command(flatten)]
-    capture: CaptureArgument,
+    capture: CaptureArguments,
 }
 
 pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let Arguments {
         view,
         biggest_allocs,
-        capture: CaptureArgument { results },
+        capture,
     } = arguments;
     let settings = TreeSettings {
         view: view.view(View::HighWaterMark),
@@ -41,7 +41,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         biggest: biggest_allocs,
         color: color(),
     };
-    let source = open(&results)?;
-    to_stdout(Box::new(|output| write_tree(&source, settings, output)))?;
+    let source = capture.open()?;
+    to_stdout(Box::new(|output| write_tree(&*source, settings, output)))?;
     Ok(ExitCode::SUCCESS)
 }

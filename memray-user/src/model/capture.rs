@@ -44,6 +44,8 @@ pub struct CaptureMetadata {
     /// All of `meta`, sorted by key.
     pub entries: Vec<(String, String)>,
     pub processes: Vec<ProcessRow>,
+    /// Processes of the capture that the reader of this has not asked for.
+    pub other_processes: Vec<ProcessRow>,
     pub threads: Vec<ThreadRow>,
     /// One for each process.
     pub states: Vec<StateRow>,

@@ -18,7 +18,7 @@ pub fn write_folded(
     filter: FrameFilter,
     output: &mut dyn Write,
 ) -> Result<Notices, ReportError> {
-    let profile = Profile::load(source, view)?;
+    let profile = Profile::load_by_process(source, view)?;
     for_each_line(&profile, &FrameTree::new(&profile, filter), |line| {
         writeln!(output, "{line}")?;
         Ok(())

@@ -13,6 +13,7 @@ pub mod html;
 mod json;
 pub mod label;
 pub mod notices;
+mod processes;
 pub mod stats;
 mod stats_json;
 pub mod style;

@@ -1,4 +1,7 @@
-//! What the reader of a report has to know about its figures: losses, and a recording without an end.
+//! What the reader of a report has to know about its figures: losses, a recording without an end, processes that were
+//! not seen from their beginning.
+
+mod processes;
 
 use std::{collections::BTreeMap, io::Write};
 
@@ -23,6 +26,8 @@ pub enum NoticeKind {
     Lost,
     /// Events are there, but something about them is not known.
     Degraded,
+    /// The figures of a process begin later than the process did.
+    Attached,
     /// The figures are complete but easily misread.
     Advice,
 }
@@ -57,6 +62,7 @@ impl Notices {
             });
         }
         notices.extend(Self::of_losses(losses).0);
+        notices.extend(processes::notices(metadata, profile));
         if profile.view == View::Leaks
             && !profile.is_empty()
             && let Some(text) = arena_advice(metadata)
@@ -124,10 +130,10 @@ impl Notices {
             .as_slice()
         {
             [] => None,
-            [NoticeKind::Advice] => Some("Read these figures with care:"),
             kinds if kinds.contains(&NoticeKind::Lost) => Some("The recording is incomplete:"),
             kinds if kinds.contains(&NoticeKind::Degraded) => Some("Parts of the recording are not known:"),
-            _ => Some("This capture is not finished:"),
+            kinds if kinds.contains(&NoticeKind::Unfinished) => Some("This capture is not finished:"),
+            _ => Some("Read these figures with care:"),
         }
     }
 

@@ -2,15 +2,23 @@
 
 use std::io::Write;
 
-use super::{Color, Notices, ReportError, label, style::Style, view_title};
+use super::{
+    Color, Notices, ReportError, label,
+    processes::{ProcessTable, are_worth_telling, write_processes},
+    style::Style,
+    view_title,
+};
 use crate::{
     analysis::{
-        AllocatorShare, Histogram, LocationFigures, ModuleFigures, Profile, Rank, Totals, allocator_shares,
-        allocators::recorded_allocator_shares, locations, modules,
+        AllocatorShare, Histogram, LocationFigures, ModuleFigures, Profile, Rank, TimelinePoint, Totals,
+        allocator_shares,
+        allocators::recorded_allocator_shares,
+        locations, modules,
+        timeline::{highest, timeline},
     },
     model::{CaptureMetadata, CaptureSource, LossRow, View},
     report::escape::printable,
-    units::{size_text, time_text},
+    units::{count_text, duration_text, size_text, time_text},
 };
 
 /// Width of the longest bar of the histogram.
@@ -23,6 +31,8 @@ pub struct StatsSettings {
     /// Rows in each ranking.
     pub largest: usize,
     pub color: Color,
+    /// Columns of the terminal, into which the processes are fitted. None for lines as long as they need.
+    pub width: Option<u16>,
 }
 
 impl Default for StatsSettings {
@@ -32,6 +42,7 @@ impl Default for StatsSettings {
             view: View::All,
             largest: 5,
             color: Color::Never,
+            width: None,
         }
     }
 }
@@ -41,6 +52,8 @@ pub(super) struct Statistics {
     pub(super) metadata: CaptureMetadata,
     pub(super) losses: Vec<LossRow>,
     pub(super) totals: Totals,
+    /// What several processes held together at one time, and when.
+    pub(super) together: Option<TimelinePoint>,
     pub(super) histogram: Histogram,
     pub(super) allocators: Vec<AllocatorShare>,
     pub(super) locations_by_size: Vec<LocationFigures>,
@@ -70,8 +83,13 @@ impl Statistics {
             rows.truncate(largest);
             rows
         };
+        let together = match metadata.processes.len() {
+            0 | 1 => None,
+            _ => highest(&timeline(&source.timeline()?, &metadata.processes, usize::MAX)),
+        };
         Ok(Self {
             totals,
+            together,
             histogram: Histogram::new(&sizes, totals.min_size, totals.max_size),
             allocators,
             locations_by_size: top_locations(Rank::Size),
@@ -96,7 +114,16 @@ pub fn write_stats(
         color: settings.color,
         output,
     };
-    report.totals(&statistics.totals)?;
+    report.totals(&statistics)?;
+    if are_worth_telling(&statistics.metadata) {
+        writeln!(report.output)?;
+        let table = ProcessTable {
+            color: settings.color,
+            width: settings.width,
+            tabs: 1,
+        };
+        write_processes(&statistics.metadata, table, report.output)?;
+    }
     if statistics.totals.alloc_count == 0 {
         writeln!(report.output, "\nNo allocations were recorded.")?;
     } else {
@@ -122,21 +149,35 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn totals(&mut self, totals: &Totals) -> Result<(), ReportError> {
+    fn totals(&mut self, statistics: &Statistics) -> Result<(), ReportError> {
+        let totals = &statistics.totals;
         self.heading("📏 Total allocations:")?;
         writeln!(self.output, "\t{}\n", totals.alloc_count)?;
         self.heading("📦 Total memory allocated:")?;
         writeln!(self.output, "\t{}\n", size_text(totals.alloc_bytes))?;
         self.heading("📈 Peak memory usage:")?;
-        match totals.peak_ts {
-            Some(peak_ts) => writeln!(
+        let peak = size_text(totals.peak_bytes);
+        match (totals.peak_ts, statistics.metadata.processes.len()) {
+            (Some(peak_ts), _) => writeln!(
                 self.output,
-                "\t{} ({}.{:03} s after the start)",
-                size_text(totals.peak_bytes),
+                "\t{peak} ({}.{:03} s after the start)",
                 peak_ts / 1_000_000_000,
                 peak_ts / 1_000_000 % 1000
             )?,
-            None => writeln!(self.output, "\t{}", size_text(totals.peak_bytes))?,
+            (None, 0 | 1) => writeln!(self.output, "\t{peak}")?,
+            (None, count) => writeln!(
+                self.output,
+                "\t{peak} (the peaks of {} processes added up, each at its own time)",
+                count_text(count as u64)
+            )?,
+        }
+        if let Some(point) = statistics.together {
+            writeln!(
+                self.output,
+                "\tabout {} together at one time ({} after the start)",
+                size_text(point.max_bytes),
+                duration_text(point.ts / 1_000_000)
+            )?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! `stats --json`: memray's keys, then our own (`startup`, `losses`, `finished`).
+//! `stats --json`: memray's keys, then our own (`startup`, `losses`, `finished`, and `processes` unless there is one and
+//! the recording ran it).
 //!
 //! Differences to memray, where its figures are wrong or its form is: `total_allocations` counts allocations and not
 //! frees as well, `total_frames` is counted, times are UTC, and a capture without allocations gives a document with
@@ -13,6 +14,7 @@ use super::{
     json::{EscapedJson, JsonPlace},
     label,
     notices::has_option,
+    processes::{ProcessDocument, documents},
     stats::{Statistics, json_time},
 };
 use crate::{
@@ -32,6 +34,8 @@ struct Document<'data> {
     top_modules_by_allocation_count: Vec<TopModule<'data>>,
     metadata: Metadata<'data>,
     startup: Startup,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    processes: Vec<ProcessDocument>,
     losses: Vec<Loss<'data>>,
 }
 
@@ -154,6 +158,7 @@ fn document(statistics: &Statistics) -> Document<'_> {
             num_allocations: totals.startup_count,
             total_bytes: totals.startup_bytes,
         },
+        processes: documents(&statistics.metadata),
         losses: statistics
             .losses
             .iter()

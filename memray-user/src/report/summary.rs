@@ -1,4 +1,4 @@
-//! `summary`: a table of functions, with what each allocated itself and with its callees.
+//! `summary`: a table of functions, with what each allocated itself and with its callees, and one of processes.
 
 use std::io::Write;
 
@@ -6,7 +6,13 @@ use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets::UTF8_FULL_CONDENSED,
 };
 
-use super::{Color, Notices, ReportError, escape::printable, label::function_name, style::Style};
+use super::{
+    Color, Notices, ReportError,
+    escape::printable,
+    label::function_name,
+    processes::{ProcessTable, are_worth_telling, write_processes},
+    style::Style,
+};
 use crate::{
     analysis::{Figures, Profile, SummaryRow, summary},
     model::{CaptureSource, View},
@@ -125,6 +131,19 @@ pub fn write_summary(
             output,
             "{more} more functions are not shown; -r sets how many are."
         )?;
+    }
+    let metadata = source.metadata()?;
+    if are_worth_telling(&metadata) {
+        writeln!(output)?;
+        let table = ProcessTable {
+            color: settings.color,
+            width: settings.width,
+            tabs: 0,
+        };
+        write_processes(&metadata, table, output)?;
+        if !notices.is_empty() {
+            writeln!(output)?;
+        }
     }
     notices.write(settings.color, output)
 }

@@ -32,7 +32,7 @@ pub fn write_svg(
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
     let metadata = source.metadata()?;
-    let profile = Profile::load(source, view)?;
+    let profile = Profile::load_by_process(source, view)?;
     let notices = Notices::load(source, &profile)?;
     let mut lines = Vec::new();
     let mut tree = FrameTree::new(&profile, filter);

@@ -1,6 +1,7 @@
 //! Every report of every view over captures that matter, read once by a person and kept.
 
 mod pages;
+mod processes;
 mod untrusted;
 
 use std::io::Write;
@@ -9,7 +10,7 @@ use super::*;
 use crate::{
     analysis::{
         FrameFilter,
-        testing::{CaptureBuilder, deep, hostile, realistic, small, unfinished},
+        testing::{CaptureBuilder, deep, hostile, prefork, realistic, small, unfinished},
     },
     model::CaptureSource,
 };
@@ -26,12 +27,13 @@ fn render(
     String::from_utf8(output).unwrap()
 }
 
-fn captures() -> [(&'static str, CaptureBuilder); 4] {
+fn captures() -> [(&'static str, CaptureBuilder); 5] {
     [
         ("empty", CaptureBuilder::new()),
         ("small", small()),
         ("unfinished", unfinished()),
         ("hostile", hostile()),
+        ("prefork", prefork()),
     ]
 }
 
@@ -387,7 +389,7 @@ fn timing() {
 }
 
 /// All reports of a view by suffix; prints how long each took.
-fn all_reports(capture: &CaptureBuilder, view: View) -> Vec<(&'static str, String)> {
+fn all_reports(capture: &dyn CaptureSource, view: View) -> Vec<(&'static str, String)> {
     let threads = Threads::Split;
     let summary = SummarySettings {
         width: Some(140),

@@ -38,7 +38,7 @@ pub fn write_tree(
     settings: TreeSettings,
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
-    let profile = Profile::load(source, settings.view)?;
+    let profile = Profile::load_by_process(source, settings.view)?;
     let notices = Notices::load(source, &profile)?;
     if profile.is_empty() {
         return notices.write_empty(settings.view, settings.color, output);

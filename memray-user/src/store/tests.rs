@@ -385,6 +385,35 @@ fn views_answer() {
             "300,50,64,0",
         ),
         (
+            "SELECT group_concat(process_id || ':' || pid || ':' || size, ' ')
+             FROM (SELECT * FROM allocations ORDER BY process_id, size)",
+            "1:4000001:50 1:4000001:64 1:4000001:100 1:4000001:200 2:4000002:4096",
+        ),
+        (
+            "SELECT group_concat(pid || ':' || bytes, ' ') FROM (SELECT * FROM peak ORDER BY bytes)",
+            "4000001:50 4000001:64 4000001:300",
+        ),
+        (
+            "SELECT group_concat(pid || ':' || bytes, ' ') FROM (SELECT * FROM leaks ORDER BY bytes)",
+            "4000001:50 4000001:200",
+        ),
+        (
+            "SELECT group_concat(pid || ':' || bytes, ' ') FROM (SELECT * FROM temporary)",
+            "4000001:100",
+        ),
+        (
+            "SELECT group_concat(pid || ':' || bytes, ' ') FROM (SELECT * FROM hotspots)",
+            "4000002:4096 4000001:300 4000001:64 4000001:50",
+        ),
+        (
+            "SELECT group_concat(pid || ':' || process_id, ' ') FROM (SELECT * FROM memory)",
+            "4000002:2 4000001:1",
+        ),
+        (
+            "SELECT group_concat(pid || ':' || bytes, ' ') FROM (SELECT * FROM site_peaks ORDER BY site_id)",
+            "4000001:300 4000001:50 4000001:64 4000002:0",
+        ),
+        (
             "SELECT name || ',' || kind FROM allocators WHERE allocator_id = 14",
             "mmap,ranged_allocator",
         ),

@@ -5,11 +5,18 @@
 -- which the bundled SQLite lacks. The recursive views ask for parent < child, so that a damaged file cannot make them
 -- run in circles.
 
--- Every allocation as one interval; free_ts is NULL while it lives.
+-- What a site, an allocation or a curve belongs to is one life of a process (process_id); exec begins a new one with the
+-- same pid, and a pid can come again, so pid is for people and process_id for joins.
+
+-- Every allocation as one interval; free_ts is NULL while it lives. The joins are outside the union, where SQLite leaves
+-- out those of which no column is asked for.
 CREATE VIEW allocations AS
-  SELECT alloc_ts, free_ts, size, stack_id, thread_id, allocator_id FROM freed_allocations
-  UNION ALL
-  SELECT alloc_ts, NULL AS free_ts, size, stack_id, thread_id, allocator_id FROM live_allocations;
+  SELECT a.alloc_ts, a.free_ts, a.size, a.stack_id, a.thread_id, a.allocator_id, h.process_id, p.pid
+  FROM (SELECT alloc_ts, free_ts, size, stack_id, thread_id, allocator_id FROM freed_allocations
+        UNION ALL
+        SELECT alloc_ts, NULL AS free_ts, size, stack_id, thread_id, allocator_id FROM live_allocations) a
+  LEFT JOIN threads h ON h.thread_id = a.thread_id
+  LEFT JOIN processes p ON p.process_id = h.process_id;
 
 -- Each stack with its innermost frame.
 CREATE VIEW locations AS
@@ -20,46 +27,52 @@ CREATE VIEW locations AS
 CREATE VIEW site_peaks AS
   SELECT x.site_id, h.process_id, x.stack_id, x.thread_id, x.allocator_id,
          CASE WHEN x.peak_epoch = t.peak_epoch THEN x.peak_bytes ELSE x.live_bytes END AS bytes,
-         CASE WHEN x.peak_epoch = t.peak_epoch THEN x.peak_count ELSE x.live_count END AS allocations
+         CASE WHEN x.peak_epoch = t.peak_epoch THEN x.peak_count ELSE x.live_count END AS allocations, p.pid
   FROM sites x
   LEFT JOIN threads h ON h.thread_id = x.thread_id
+  LEFT JOIN processes p ON p.process_id = h.process_id
   LEFT JOIN state t ON t.process_id = h.process_id;
 
--- Memory alive at the peak, by process and stack, most bytes first.
+-- Memory alive at the peak, each process's own, by process and stack, most bytes first.
 CREATE VIEW peak AS
-  SELECT p.process_id, l.stack_id, p.bytes, p.allocations, l.function, l.file, l.line
+  SELECT p.process_id, l.stack_id, p.bytes, p.allocations, l.function, l.file, l.line, q.pid
   FROM (SELECT process_id, stack_id, SUM(bytes) AS bytes, SUM(allocations) AS allocations
         FROM site_peaks GROUP BY process_id, stack_id) p
   JOIN locations l ON l.stack_id = p.stack_id
+  LEFT JOIN processes q ON q.process_id = p.process_id
   WHERE p.allocations > 0 OR p.bytes > 0 ORDER BY p.bytes DESC;
 
--- Memory alive at the end (or at the last commit), by process and stack, most bytes first.
+-- Memory alive at the end of each process (or at the last commit), by process and stack, most bytes first.
 CREATE VIEW leaks AS
-  SELECT p.process_id, l.stack_id, p.bytes, p.allocations, l.function, l.file, l.line
+  SELECT p.process_id, l.stack_id, p.bytes, p.allocations, l.function, l.file, l.line, q.pid
   FROM (SELECT h.process_id, x.stack_id, SUM(x.live_bytes) AS bytes, SUM(x.live_count) AS allocations
         FROM sites x LEFT JOIN threads h ON h.thread_id = x.thread_id GROUP BY h.process_id, x.stack_id) p
   JOIN locations l ON l.stack_id = p.stack_id
+  LEFT JOIN processes q ON q.process_id = p.process_id
   WHERE p.allocations > 0 OR p.bytes > 0 ORDER BY p.bytes DESC;
 
 -- All memory ever allocated, and what of it was temporary, by process and stack, most bytes first.
 CREATE VIEW hotspots AS
   SELECT p.process_id, l.stack_id, p.bytes, p.allocations, p.temporary_bytes, p.temporary_allocations,
-         l.function, l.file, l.line
+         l.function, l.file, l.line, q.pid
   FROM (SELECT h.process_id, x.stack_id, SUM(x.alloc_bytes) AS bytes, SUM(x.alloc_count) AS allocations,
                SUM(x.temp_bytes) AS temporary_bytes, SUM(x.temp_count) AS temporary_allocations
         FROM sites x LEFT JOIN threads h ON h.thread_id = x.thread_id GROUP BY h.process_id, x.stack_id) p
   JOIN locations l ON l.stack_id = p.stack_id
+  LEFT JOIN processes q ON q.process_id = p.process_id
   ORDER BY p.bytes DESC;
 
 -- Memory freed while among the last two allocations of its thread, by process and stack, most bytes first.
 CREATE VIEW temporary AS
-  SELECT process_id, stack_id, temporary_bytes AS bytes, temporary_allocations AS allocations, function, file, line
+  SELECT process_id, stack_id, temporary_bytes AS bytes, temporary_allocations AS allocations, function, file, line,
+         pid
   FROM hotspots WHERE temporary_allocations > 0 OR temporary_bytes > 0 ORDER BY temporary_bytes DESC;
 
--- The memory curve, in seconds since the clock base.
+-- The memory curve of each process, in seconds since the clock base.
 CREATE VIEW memory AS
-  SELECT process_id, ts / 1e9 AS seconds, live_bytes, max_bytes, live_count, alloc_count, free_count, rss_bytes
-  FROM timeline ORDER BY ts;
+  SELECT t.process_id, t.ts / 1e9 AS seconds, t.live_bytes, t.max_bytes, t.live_count, t.alloc_count, t.free_count,
+         t.rss_bytes, p.pid
+  FROM timeline t LEFT JOIN processes p ON p.process_id = t.process_id ORDER BY t.ts;
 
 -- Each stack as one line, outermost function first, joined by semicolons. Fast for `WHERE stack_id = ...`.
 CREATE VIEW stack_text AS

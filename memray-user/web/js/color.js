@@ -13,11 +13,14 @@ export function hashText(text) {
 
 /**
  * Hue, saturation and lightness of a frame. Files of one folder have neighboring hues; the standard library stays
- * pale, so that the program's own code stands out.
+ * pale, and processes are gray, so that the program's own code stands out.
  */
 export function frameColor(file, flags, isDark) {
   const folder = file.slice(0, file.lastIndexOf("/") + 1);
   const variation = hashText(file) % 31;
+  if (flags & FLAGS.process) {
+    return { hue: 215, saturation: 10, lightness: isDark ? 32 : 82 };
+  }
   if (flags & FLAGS.marker) {
     return { hue: 280, saturation: 35, lightness: isDark ? 38 : 80 };
   }

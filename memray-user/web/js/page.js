@@ -22,7 +22,8 @@ export function setUpPage(meta, reportName, onTheme) {
   byId("command").title = commandText;
   showNotices(meta);
   showFacts(meta);
-  showTimeline(meta.timeline);
+  showProcesses(meta.processes);
+  showTimeline(meta.timeline, meta.processes === undefined ? 1 : meta.processes.pid.length + meta.processes.left_out);
   setUpTheme(onTheme);
 }
 
@@ -42,14 +43,43 @@ function showFacts(meta) {
   byId("show-facts").addEventListener("click", () => byId("facts-dialog").showModal());
 }
 
-function showTimeline(data) {
+/** Heads and cells of the table of processes; a cell is a text. */
+export function processTable(processes) {
+  const columns = [
+    ["Pid", processes.pid.map(String)],
+    ["Parent", processes.parent_pid.map((pid) => (pid === null ? "–" : String(pid)))],
+    ["Origin", processes.origin],
+    ["Command", processes.command.map(printable)],
+    ["Python", processes.python.map((version) => printable(version) || "–")],
+    ["Peak", processes.peak_bytes.map(sizeShort)],
+    ["Allocations", processes.count.map(countText)],
+    ["At the end", processes.live_bytes.map(sizeShort)],
+    ["Counted since (UTC)", processes.since_ms.map((time) => (time === null ? "–" : timeText(time).slice(0, -4)))],
+    ["End", processes.end],
+  ];
+  return { heads: columns.map(([head]) => head), rows: processes.pid.map((_, row) => columns.map(([, cells]) => cells[row])) };
+}
+
+function showProcesses(processes) {
+  if (processes === undefined) {
+    return;
+  }
+  const { heads, rows } = processTable(processes);
+  const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
+  const lines = rows.map((cells) => element("tr", {}, ...cells.map((text) => element("td", {}, text))));
+  const table = element("table", { className: "processes" }, element("thead", {}, head), element("tbody", {}, ...lines));
+  const more = processes.left_out === 0 ? [] : [element("p", {}, `${countText(processes.left_out)} more with smaller peaks.`)];
+  byId("facts").after(element("h2", {}, "Processes"), element("div", { className: "processes-frame", tabIndex: 0 }, table), ...more);
+}
+
+function showTimeline(data, processCount) {
   const plot = byId("timeline");
   if (data.time_ms.length === 0) {
     byId("timeline-panel").hidden = true;
     return;
   }
   const hasRss = data.rss_bytes.some((value) => value !== null);
-  byId("timeline-legend").append(element("span", { className: "key live" }, "heap"));
+  byId("timeline-legend").append(element("span", { className: "key live" }, processCount === 1 ? "heap" : `heap of ${countText(processCount)} processes together`));
   if (hasRss) {
     byId("timeline-legend").append(element("span", { className: "key rss" }, "resident set"));
   }

@@ -19,8 +19,10 @@ class TablePage {
       { name: "Allocations", values: rows.count, isNumber: true, cell: (row) => countText(rows.count[row]) },
       { name: "Location", values: rows.function, isLocation: true, cell: (row) => this.functionOf(row) },
     ];
-    if (rows.thread !== undefined) {
-      this.columns.unshift({ name: "Thread", values: rows.thread, cell: (row) => printable(strings[rows.thread[row]]) || "?" });
+    for (const [name, values] of [["Thread", rows.thread], ["Process", rows.process]]) {
+      if (values !== undefined) {
+        this.columns.unshift({ name, values, isSearched: true, cell: (row) => printable(strings[values[row]]) || "?" });
+      }
     }
     this.sorted = { column: this.columns.find((column) => column.name === "Size"), direction: -1 };
     this.texts = new Array(rows.bytes.length);
@@ -47,9 +49,9 @@ class TablePage {
   }
 
   textOf(row) {
-    const thread = this.columns[0].name === "Thread" ? this.columns[0].cell(row) : "";
+    const owners = this.columns.filter((column) => column.isSearched).map((column) => column.cell(row));
     const allocator = this.data.strings[this.data.rows.allocator[row]];
-    return (this.texts[row] ??= `${this.functionOf(row)} at ${this.placeOf(row)} ${allocator} ${thread}`.toLowerCase());
+    return (this.texts[row] ??= `${this.functionOf(row)} at ${this.placeOf(row)} ${allocator} ${owners.join(" ")}`.toLowerCase());
   }
 
   buildHeader() {
@@ -103,6 +105,9 @@ class TablePage {
       if (column.isBar) {
         cell.className += " share";
         cell.style.setProperty("--share", `${this.total > 0 ? (100 * this.data.rows.bytes[row]) / this.total : 0}%`);
+      }
+      if (column.isSearched) {
+        cell.title = column.cell(row);
       }
       if (column.isLocation) {
         const where = this.placeOf(row);

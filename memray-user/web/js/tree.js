@@ -2,7 +2,7 @@
 // thousands of frames deep.
 
 /** Bits of a frame's flags; `src/report/html/flamegraph.rs` has the same. */
-export const FLAGS = { irrelevant: 1, importSystem: 2, standardLibrary: 4, native: 8, marker: 16 };
+export const FLAGS = { irrelevant: 1, importSystem: 2, standardLibrary: 4, native: 8, marker: 16, process: 32 };
 
 /**
  * The tree without frames that have a bit of `hiddenFlags`; their memory goes to the caller, and nodes that become

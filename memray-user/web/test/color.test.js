@@ -9,12 +9,19 @@ test("the hash is FNV-1a", () => {
   assert.equal(hashText("foobar"), 0xbf9cf968);
 });
 
+test("a process is gray", () => {
+  for (const isDark of [false, true]) {
+    assert.ok(frameColor("", FLAGS.process | FLAGS.marker, isDark).saturation <= 10);
+    assert.ok(frameColor("", FLAGS.marker, isDark).saturation > 30);
+  }
+});
+
 test("a file has one color, and its folder's files are near", () => {
   assert.deepEqual(frameColor("/a/b.py", 0, false), frameColor("/a/b.py", 0, false));
   const [one, other] = ["/a/b.py", "/a/c.py"].map((file) => frameColor(file, 0, false).hue);
   const distance = Math.abs(one - other);
   assert.ok(Math.min(distance, 360 - distance) <= 30);
-  for (const flags of [0, FLAGS.marker, FLAGS.native, FLAGS.standardLibrary]) {
+  for (const flags of [0, FLAGS.marker, FLAGS.native, FLAGS.standardLibrary, FLAGS.process | FLAGS.marker]) {
     for (const isDark of [false, true]) {
       assert.match(cssColor(frameColor("x/é.py", flags, isDark)), /^hsl\(\d+ \d+% \d+%\)$/);
     }

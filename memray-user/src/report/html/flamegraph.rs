@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{meta::Meta, script, strings::StringTable, write_page};
 use crate::{
     analysis::{
-        FrameFilter, FrameTree, Profile,
+        FrameFilter, FrameTree, ProcessFrames, Profile,
         filter::{is_import_system, is_irrelevant, is_standard_library},
     },
     model::{CaptureSource, FrameKind, FrameRow, View},
@@ -53,6 +53,7 @@ const IMPORT_SYSTEM: u8 = 2;
 const STANDARD_LIBRARY: u8 = 4;
 const NATIVE: u8 = 8;
 const MARKER: u8 = 16;
+const PROCESS: u8 = 32;
 
 /// Writes the page.
 pub fn write_flamegraph(
@@ -60,7 +61,7 @@ pub fn write_flamegraph(
     settings: FlamegraphSettings,
     output: &mut dyn Write,
 ) -> Result<(), ReportError> {
-    let profile = Profile::load(source, settings.view)?;
+    let profile = Profile::load_by_process(source, settings.view)?;
     let tree = FrameTree::new(&profile, FrameFilter::SHOW_ALL);
     let mut strings = StringTable::default();
     // Frames of other views are in the capture too; the page gets those that it shows.
@@ -72,6 +73,7 @@ pub fn write_flamegraph(
         bytes: vec![],
         count: vec![],
     };
+    let has_processes = profile.process_frames == ProcessFrames::Outermost;
     let mut used = 0;
     for node in &tree.nodes {
         let place = node.frame.map_or(0, |index| {
@@ -80,7 +82,10 @@ pub fn write_flamegraph(
                 frames.function.push(strings.index(&frame.function));
                 frames.file.push(strings.index(&frame.file));
                 frames.line.push(frame.line);
-                frames.flags.push(flags(frame));
+                let of_process = has_processes && node.parent == 0;
+                frames
+                    .flags
+                    .push(flags(frame) | if of_process { PROCESS } else { 0 });
                 used += 1;
                 used - 1
             })

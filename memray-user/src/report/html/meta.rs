@@ -3,9 +3,13 @@
 use serde::Serialize;
 
 use crate::{
-    analysis::{Profile, TimelinePoint, Totals, timeline},
+    analysis::{Profile, TimelinePoint, Totals, timeline, timeline::highest},
     model::{CaptureMetadata, CaptureSource, ThreadRow},
-    report::{Notices, ReportError, view_title},
+    report::{
+        Notices, ReportError,
+        processes::{ProcessColumns, columns},
+        view_title,
+    },
 };
 
 /// Points that a page's plot has at most; screens have fewer columns.
@@ -19,6 +23,8 @@ pub(super) struct Meta {
     /// Name and value, both texts or numbers with a unit; in the order in which the page lists them.
     facts: Vec<Fact>,
     timeline: Timeline,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<ProcessColumns>,
 }
 
 /// A row of the panel of statistics; `kind` says how the page formats the value.
@@ -48,20 +54,21 @@ impl Meta {
         let metadata = source.metadata()?;
         let totals = Totals::new(&metadata);
         let notices = Notices::new(&metadata, &source.losses()?, profile);
-        let points = timeline(&source.timeline()?, TIMELINE_POINTS);
+        let points = timeline(&source.timeline()?, &metadata.processes, TIMELINE_POINTS);
         Ok(Self {
             view: view_title(profile.view),
             headline: notices.headline(),
             notices: notices.0.into_iter().map(|notice| notice.text).collect(),
-            facts: facts(&metadata, &totals, profile),
+            facts: facts(&metadata, &totals, highest(&points), profile),
             timeline: Timeline::new(&points, &totals),
+            processes: columns(&metadata),
         })
     }
 }
 
 impl Timeline {
     fn new(points: &[TimelinePoint], totals: &Totals) -> Self {
-        let highest = points.iter().max_by_key(|point| point.max_bytes);
+        let highest = highest(points);
         let (peak_ms, peak_bytes) = match totals.peak_ts {
             Some(peak_ts) => (Some(peak_ts / 1_000_000), totals.peak_bytes),
             None => (
@@ -80,7 +87,12 @@ impl Timeline {
     }
 }
 
-fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<Fact> {
+fn facts(
+    metadata: &CaptureMetadata,
+    totals: &Totals,
+    highest: Option<TimelinePoint>,
+    profile: &Profile,
+) -> Vec<Fact> {
     let number = |name, kind, number| Fact {
         name,
         kind,
@@ -93,17 +105,30 @@ fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<
         number: None,
         text: Some(text.to_owned()),
     };
+    let peaks = match (metadata.processes.len(), highest) {
+        (0 | 1, _) => vec![number("Peak memory", "bytes", totals.peak_bytes)],
+        (_, highest) => vec![
+            number("Peaks of the processes, added up", "bytes", totals.peak_bytes),
+            number(
+                "Together at one time, about",
+                "bytes",
+                highest.map_or(0, |point| point.max_bytes),
+            ),
+        ],
+    };
     let mut facts = vec![
         text("Command", &metadata.command_line),
         number("Start (UTC)", "time", metadata.started_at_ms),
         number("Duration", "duration", totals.duration_ms(metadata)),
-        number("Peak memory", "bytes", totals.peak_bytes),
+    ];
+    facts.extend(peaks);
+    facts.extend([
         number("Allocations", "count", totals.alloc_count),
         number("Allocated in all", "bytes", totals.alloc_bytes),
         number("Alive at the end", "bytes", totals.live_bytes),
         number("In this view", "bytes", profile.total.bytes),
         number("Allocations in this view", "count", profile.total.count),
-    ];
+    ]);
     if totals.startup_count > 0 {
         facts.push(number(
             "Left out before the program's own code",
@@ -111,7 +136,7 @@ fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<
             totals.startup_count,
         ));
     }
-    if let Some(process) = metadata.processes.first() {
+    if let [process] = metadata.processes.as_slice() {
         facts.push(text("Process", &process.pid.to_string()));
         facts.push(text("Executable", &process.executable));
         facts.push(text("Python", &process.python_version));
@@ -119,6 +144,10 @@ fn facts(metadata: &CaptureMetadata, totals: &Totals, profile: &Profile) -> Vec<
     }
     if metadata.processes.len() > 1 {
         facts.push(number("Processes", "count", metadata.processes.len() as u64));
+    }
+    if !metadata.other_processes.is_empty() {
+        let others = metadata.other_processes.len() as u64;
+        facts.push(number("Other processes of the capture", "count", others));
     }
     facts.push(number("Threads", "count", metadata.threads.len() as u64));
     facts.push(text("Kernel", &metadata.kernel_release));

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::Write};
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::{
@@ -11,8 +12,11 @@ use super::{
     write_page,
 };
 use crate::{
-    analysis::{Figures, Profile},
-    model::{Allocator, CaptureSource, ThreadId, View},
+    analysis::{
+        Figures, Profile,
+        processes::{PROCESS_UNKNOWN, process_of_thread, processes},
+    },
+    model::{Allocator, CaptureSource, ProcessId, ThreadId, View},
     report::ReportError,
 };
 
@@ -37,9 +41,12 @@ struct Payload<'data> {
     rows: Rows,
 }
 
-/// Columns, largest first; texts index the strings. `thread` is left out where threads are merged.
+/// Columns, largest first; texts index the strings. `process` is left out where there is one, `thread` where threads
+/// are merged.
 #[derive(Default, Serialize)]
 struct Rows {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Vec<usize>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<Vec<usize>>,
     bytes: Vec<u64>,
@@ -63,12 +70,28 @@ pub fn write_table(
         .iter()
         .map(|thread| (thread.thread_id, thread_title(thread)))
         .collect();
+    let labels: BTreeMap<ProcessId, String> = processes(&metadata)
+        .iter()
+        .map(|process| (process.row.process_id, process.label()))
+        .collect();
+    let process_of_thread = match labels.len() {
+        0 | 1 => FxHashMap::default(),
+        _ => process_of_thread(&metadata),
+    };
     let mut strings = StringTable::default();
     let mut rows = Rows::default();
+    if labels.len() > 1 {
+        rows.process = Some(Vec::new());
+    }
     if settings.threads == Threads::Split {
         rows.thread = Some(Vec::new());
     }
-    for ((thread_id, allocator, frame), figures) in aggregate(&profile, settings.threads) {
+    for ((process_id, thread_id, allocator, frame), figures) in
+        aggregate(&profile, settings.threads, &process_of_thread)
+    {
+        if let Some(column) = &mut rows.process {
+            column.push(strings.index(labels.get(&process_id).map_or(PROCESS_UNKNOWN, String::as_str)));
+        }
         if let Some(column) = &mut rows.thread {
             column.push(strings.index(titles.get(&thread_id).map_or("", String::as_str)));
         }
@@ -103,10 +126,15 @@ const MODULES: [&str; 6] = [
     script::TABLE,
 ];
 
-type RowKey = (ThreadId, Allocator, u32);
+type RowKey = (ProcessId, ThreadId, Allocator, u32);
 
-/// Largest first, equals by key; with merged threads the key's thread is 0.
-fn aggregate(profile: &Profile, threads: Threads) -> Vec<(RowKey, Figures)> {
+/// Largest first, equals by key; with merged threads the key's thread is 0, and so is the process of a thread that is
+/// not in `process_of_thread`.
+fn aggregate(
+    profile: &Profile,
+    threads: Threads,
+    process_of_thread: &FxHashMap<ThreadId, ProcessId>,
+) -> Vec<(RowKey, Figures)> {
     let mut sums: BTreeMap<RowKey, Figures> = BTreeMap::new();
     for site in &profile.sites {
         let thread_id = match threads {
@@ -114,7 +142,8 @@ fn aggregate(profile: &Profile, threads: Threads) -> Vec<(RowKey, Figures)> {
             Threads::Split => site.thread_id,
         };
         let frame = profile.stacks[site.stack as usize].frame;
-        sums.entry((thread_id, site.allocator, frame))
+        let process_id = process_of_thread.get(&site.thread_id).copied().unwrap_or(0);
+        sums.entry((process_id, thread_id, site.allocator, frame))
             .or_default()
             .add(site.figures);
     }

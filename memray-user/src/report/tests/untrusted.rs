@@ -3,8 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{
-    Allocator, FrameKind, FrameRow, LossRow, SiteFigures, SizeHistogramRow, StackRow, StateRow, TimelineRow,
+use crate::{
+    analysis::OneProcess,
+    model::{
+        Allocator, FrameKind, FrameRow, LossRow, ProcessOrigin, ProcessRow, SiteFigures, SizeHistogramRow,
+        StackRow, StateRow, ThreadRow, TimelineRow,
+    },
 };
 
 fn frame_rows() -> impl Strategy<Value = Vec<FrameRow>> {
@@ -112,6 +116,47 @@ fn other_rows() -> impl Strategy<Value = (Vec<TimelineRow>, Vec<SizeHistogramRow
         )
 }
 
+/// Processes and threads, whose identifiers repeat and refer to none.
+fn process_rows() -> impl Strategy<Value = (Vec<ProcessRow>, Vec<ThreadRow>)> {
+    let origin = prop::sample::select(ProcessOrigin::ALL.to_vec());
+    let process = (
+        [0_u32..4, 0_u32..3],
+        prop::option::of(0_u32..4),
+        "\\PC{0,80}",
+        any::<(u64, Option<u64>, Option<i32>, Option<u64>)>(),
+        origin,
+    );
+    let processes = prop::collection::vec(process, 0..6).prop_map(|rows| {
+        rows.into_iter()
+            .map(
+                |([process_id, pid], parent_process_id, command_line, times, origin)| ProcessRow {
+                    process_id,
+                    pid,
+                    parent_process_id,
+                    command_line,
+                    started_ns: times.0,
+                    ended_ns: times.1,
+                    exit_status: times.2,
+                    script_started_ns: times.3,
+                    origin,
+                    ..ProcessRow::default()
+                },
+            )
+            .collect()
+    });
+    let threads = prop::collection::vec([0_u32..3, 0_u32..4], 0..5).prop_map(|rows| {
+        rows.into_iter()
+            .map(|[thread_id, process_id]| ThreadRow {
+                thread_id,
+                process_id,
+                tid: 1,
+                name: String::new(),
+            })
+            .collect()
+    });
+    (processes, threads)
+}
+
 proptest! {
     // Each case renders every report.
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -122,8 +167,12 @@ proptest! {
         stacks in stack_rows(),
         sites in site_rows(),
         (timeline, histogram, state) in other_rows(),
+        (processes, threads) in process_rows(),
+        started_at_ms in any::<u64>(),
     ) {
         let mut source = CaptureBuilder::new();
+        source.metadata.started_at_ms = started_at_ms;
+        (source.metadata.processes, source.metadata.threads) = (processes, threads);
         (source.frames, source.stacks, source.sites) = (frames, stacks, sites);
         (source.timeline, source.histogram) = (timeline, histogram);
         source.metadata.states = vec![state, state];
@@ -138,6 +187,9 @@ proptest! {
         source.losses.push(source.losses[0].clone());
         for (_, text) in all_reports(&source, View::All) {
             prop_assert!(text.is_empty() || text.ends_with('\n') || text.ends_with('>'));
+        }
+        if let Ok(one) = OneProcess::new(source.clone(), 1) {
+            all_reports(&one, View::HighWaterMark);
         }
         let whole = source.sites.iter().fold(0_u64, |sum, site| sum.saturating_add(site.bytes));
         let page = render(&source, |source, output| {

@@ -32,6 +32,7 @@ pub(super) fn assemble(
         kernel_release: value(meta_key::KERNEL_RELEASE).unwrap_or_default(),
         entries,
         processes,
+        other_processes: Vec::new(),
         threads,
         states,
     }
