@@ -92,25 +92,32 @@ fn programs_that_become_python() {
     assert_eq!(blocks(folder, 1_234_577, "x.py"), 1);
 }
 
-/// Once Python runs it is no longer watched: another program after it is not recorded, nothing of it is taken for
-/// Python's own, and memray says so.
+/// A Python that executes another program ends, and the other one is a life of its own, recorded from its beginning.
 #[test]
 fn python_that_becomes_another_program() {
     let folder = folder_with(&[("x.py", SCRIPT)]);
     let folder = folder.path();
     let python = usual_python().program.to_str().unwrap();
-    for next in [python, "/usr/bin/python3"] {
+    for (next, name) in [(python, "python3.12 3.12.1"), ("/usr/bin/python3", "python3.11 3.11.2")] {
         let code =
             format!("import os; block = bytearray(7_654_321); os.execv({next:?}, ['python3', 'x.py'])");
-        assert_eq!(check(folder, &[python, "-c", &code], 7), ["python3.12 3.12.1"]);
-        let found = [7_654_321, 1_234_577].map(|size| blocks(folder, size, ""));
-        assert_eq!(found, [1, 0]);
+        assert_eq!(
+            check(folder, &[python, "-c", &code], 7),
+            ["python3.12 3.12.1", name]
+        );
+        let found = [(7_654_321, "<string>"), (1_234_577, "x.py")]
+            .map(|(size, file)| blocks(folder, size, file));
+        assert_eq!(found, [1, 1]);
         let capture = Connection::open(folder.join("c.db")).unwrap();
-        let sql = "SELECT exit_status IS NULL, peak_bytes BETWEEN 7654321 AND 7700000,
-            (SELECT events > 100 FROM losses WHERE reason = 'not_followed')
+        let sql = "SELECT group_concat(origin || ' ' || coalesce(exit_status, '-') || ' ' || coalesce(parent_process_id, '-')),
+            min(peak_bytes) > 1234577, max(peak_bytes) BETWEEN 7654321 AND 7700000,
+            (SELECT count(*) FROM losses WHERE kind <> 'neutral')
             FROM processes JOIN state USING (process_id)";
-        let row = capture.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        assert_eq!(row.unwrap(), (true, true, true));
+        let row = capture.query_row(sql, [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        });
+        let lives = "launched - -,executed 7 1".to_owned();
+        assert_eq!(row.unwrap(), (lives, true, true, 0));
     }
 }
 
@@ -204,7 +211,7 @@ fn a_shell_that_waits_for_python() {
     let output = run_with_input(command, b"");
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @"
     Writing profile results into c.db
-    No Python ran in this process, so there are no Python stacks. Programs that it started are not recorded: with `sh -c`, write `exec python3 ...`.
+    No Python ran in this process, so there are no Python stacks. Programs that it started are recorded with `--follow-fork`.
 
     Wrote c.db
 

@@ -25,7 +25,7 @@ const NAMES: [(&str, &str); 8] = [
 /// The allocator by its name in `PYTHONMALLOC`, with `default` and `debug` resolved. Where we may not read the
 /// environment, the default is taken.
 pub(super) fn python_allocator(process: &Process) -> String {
-    let environment = std::fs::read(format!("/proc/{}/environ", process.pid())).unwrap_or_default();
+    let environment = std::fs::read(process.proc_directory().join("environ")).unwrap_or_default();
     let command_line = process.command_line().unwrap_or_default();
     allocator_of(&environment, &command_line).to_owned()
 }

@@ -23,8 +23,9 @@ const TAG_BITS: u64 = 7;
 pub enum Evidence {
     /// The thread stands still since the kernel has read the address from its frame.
     Held,
-    /// The object has the thread's own id in `_native_id`, which a thread sets a few steps after its first one.
-    NativeId,
+    /// The object has the thread's own id in `_native_id`, which a thread sets a few steps after its first one. That id
+    /// is the one in the pid namespace of the process.
+    NativeId { own_tid: u32 },
 }
 
 /// The name of the thread; `None` for the main thread (whose outermost frame is the program's own), for threads
@@ -38,8 +39,8 @@ pub fn thread_name(
     let object = record.bootstrap_self & !TAG_BITS;
     match evidence {
         Evidence::Held => name_of(memory, &interpreter.offsets, object),
-        Evidence::NativeId => {
-            let is_its_own = || is_thread_with_id(memory, &interpreter.offsets, object, record.header.tid);
+        Evidence::NativeId { own_tid } => {
+            let is_its_own = || is_thread_with_id(memory, &interpreter.offsets, object, own_tid);
             // Looked at again afterwards: another thread's object can take the place meanwhile.
             is_its_own()
                 .then(|| name_of(memory, &interpreter.offsets, object))
@@ -50,7 +51,7 @@ pub fn thread_name(
 }
 
 /// Whether the object still is that of this thread: when a thread has ended, another's can lie there. `_native_id`
-/// is the kernel's id as the thread itself saw it, so in another pid namespace the answer is no.
+/// is the kernel's id as the thread itself saw it.
 fn is_thread_with_id(memory: &impl RemoteMemory, offsets: &Offsets, object: u64, tid: u32) -> bool {
     // The lowest digit of an int (Include/cpython/longintrepr.h, 30 bits); ids of threads have but 22.
     const FIRST_DIGIT_OFFSET: u64 = 24;

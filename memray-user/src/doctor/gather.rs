@@ -30,8 +30,6 @@ pub enum DoctorError {
     KernelThread { pid: u32 },
     #[error("process {pid} has ended and is only waited for by its parent")]
     Zombie { pid: u32 },
-    #[error("the main thread of process {pid} has ended, and with it the way to the memory of the others")]
-    MainThreadEnded { pid: u32 },
 }
 
 impl DoctorError {
@@ -42,9 +40,6 @@ impl DoctorError {
             Self::KernelThread { .. } | Self::Zombie { .. } => {
                 Some("name a process that runs a program; `pgrep -a python` lists those of Python".to_owned())
             }
-            Self::MainThreadEnded { .. } => Some(
-                "start the program with `memray run`, or let its main thread wait for the others".to_owned(),
-            ),
         }
     }
 }
@@ -92,7 +87,7 @@ fn process_facts(pid: u32) -> Result<ProcessFacts, DoctorError> {
         unreadable: Vec::new(),
     };
     // Asked first: nothing in a process of another architecture lies where it is looked for below.
-    if let Err(error) = ElfFile::open(&PathBuf::from(format!("/proc/{pid}/exe"))) {
+    if let Err(error) = ElfFile::open(&process.proc_directory().join("exe")) {
         facts.program = Err(Refusal {
             text: in_one_line(&error),
             hint: is_of_other_machine(&error).then(|| "use a build of it for x86-64".to_owned()),
@@ -123,7 +118,6 @@ fn process_facts(pid: u32) -> Result<ProcessFacts, DoctorError> {
 
 fn must_be_alive(pid: u32, surroundings: &Surroundings) -> Result<(), DoctorError> {
     match surroundings.state {
-        Some('Z' | 'X') if surroundings.n_other_threads > 0 => Err(DoctorError::MainThreadEnded { pid }),
         Some('Z' | 'X') => Err(DoctorError::Zombie { pid }),
         _ if surroundings.is_kernel_thread => Err(DoctorError::KernelThread { pid }),
         _ => Ok(()),

@@ -1,6 +1,6 @@
 //! What must be known of a process before its probes go in.
 
-use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString};
 
 use memray_ebpf::config::TargetConfig;
 
@@ -67,7 +67,7 @@ pub(super) fn prepare(pid: u32, plans: &mut FilePlans, demand: Demand) -> Result
     let process = Process::open(pid)?;
     let executable = process.executable()?;
     // Asked first: nothing in a process of another architecture lies where it is looked for below.
-    ElfFile::open(&PathBuf::from(format!("/proc/{pid}/exe"))).map_err(|source| SessionError::Object {
+    ElfFile::open(&process.proc_directory().join("exe")).map_err(|source| SessionError::Object {
         path: executable.clone(),
         source,
     })?;

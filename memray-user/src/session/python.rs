@@ -74,7 +74,8 @@ impl CodeReader for PythonProcess {
                 return name.map_or(ThreadName::None, ThreadName::Known);
             }
         }
-        match name(Evidence::NativeId) {
+        let own_tid = self.process.own_tid(record.header.tid);
+        match name(Evidence::NativeId { own_tid }) {
             Some(name) => ThreadName::Known(name),
             // The outermost frame of the main thread is the program's, whatever its first local is.
             None if is_new && record.header.tid != record.header.pid => ThreadName::Unknown,

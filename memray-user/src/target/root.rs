@@ -12,16 +12,16 @@ use nix::{
     sys::stat::Mode,
 };
 
-use super::elf::ElfFile;
+use super::{elf::ElfFile, process::Process};
 
 /// Longest first line of a script that the kernel reads (`BINPRM_BUF_SIZE`, include/uapi/linux/binfmts.h).
 const FIRST_LINE_BYTES: u64 = 256;
 /// Scripts whose interpreters are scripts (`exec_binprm`, fs/exec.c, allows five).
 const MAX_INTERPRETERS: usize = 6;
 
-/// Opens a file of the process `pid`. A relative path begins at its working directory, where absolute links lead
+/// Opens a file of a process. A relative path begins at its working directory, where absolute links lead
 /// elsewhere in a process with another root than ours; an absolute one never leaves its root.
-pub fn open_in_root(pid: u32, path: &Path) -> io::Result<File> {
+pub fn open_in_root(process: &Process, path: &Path) -> io::Result<File> {
     let (directory, resolve) = if path.is_absolute() {
         (
             "root",
@@ -30,7 +30,7 @@ pub fn open_in_root(pid: u32, path: &Path) -> io::Result<File> {
     } else {
         ("cwd", ResolveFlag::RESOLVE_NO_MAGICLINKS)
     };
-    let directory = File::open(format!("/proc/{pid}/{directory}"))?;
+    let directory = File::open(process.proc_directory().join(directory))?;
     // Not to block on a pipe.
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
@@ -45,15 +45,15 @@ pub fn open_in_root(pid: u32, path: &Path) -> io::Result<File> {
 
 /// The dynamic loader that comes with the program `path` if the process executes it. None for a static program, and for
 /// what cannot be executed.
-pub fn loader_of_program(pid: u32, path: &Path) -> Option<File> {
+pub fn loader_of_program(process: &Process, path: &Path) -> Option<File> {
     let mut path = path.to_owned();
     for _ in 0..MAX_INTERPRETERS {
-        let file = open_in_root(pid, &path).ok()?;
+        let file = open_in_root(process, &path).ok()?;
         if let Some(interpreter) = script_interpreter(&file) {
             path = interpreter;
         } else {
             let loader = ElfFile::open(&path_of(&file)).ok()?.interpreter()?;
-            return open_in_root(pid, &loader).ok();
+            return open_in_root(process, &loader).ok();
         }
     }
     None
@@ -101,22 +101,22 @@ mod tests {
 
     #[test]
     fn an_absolute_link_stays_in_the_root() {
-        let ourselves = std::process::id();
+        let ourselves = Process::open(std::process::id()).unwrap();
         let program = std::env::current_exe().unwrap();
-        let file = open_in_root(ourselves, &program).unwrap();
+        let file = open_in_root(&ourselves, &program).unwrap();
         assert_eq!(
             file.metadata().unwrap().len(),
             std::fs::metadata(&program).unwrap().len()
         );
-        assert!(open_in_root(ourselves, Path::new("/proc/self/exe")).is_err());
-        assert!(open_in_root(ourselves, Path::new("/")).is_err());
-        assert!(open_in_root(ourselves, Path::new("no-such-file")).is_err());
+        assert!(open_in_root(&ourselves, Path::new("/proc/self/exe")).is_err());
+        assert!(open_in_root(&ourselves, Path::new("/")).is_err());
+        assert!(open_in_root(&ourselves, Path::new("no-such-file")).is_err());
     }
 
     #[test]
     fn our_own_loader() {
-        let ourselves = std::process::id();
-        let loader = loader_of_program(ourselves, &std::env::current_exe().unwrap()).unwrap();
+        let ourselves = Process::open(std::process::id()).unwrap();
+        let loader = loader_of_program(&ourselves, &std::env::current_exe().unwrap()).unwrap();
         assert!(
             ElfFile::open(&path_of(&loader))
                 .unwrap()

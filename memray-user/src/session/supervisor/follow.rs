@@ -109,7 +109,7 @@ impl Supervisor {
         }
         let has_loader = Process::open(pid)
             .ok()
-            .and_then(|_process| ElfFile::open(format!("/proc/{pid}/exe").as_ref()).ok())
+            .and_then(|process| ElfFile::open(&process.proc_directory().join("exe")).ok())
             .is_none_or(|elf| elf.interpreter().is_some());
         let wait = if has_loader { LOADING } else { Duration::ZERO };
         tracked.look_at = Some(Instant::now() + wait);

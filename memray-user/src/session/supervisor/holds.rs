@@ -58,10 +58,11 @@ impl Supervisor {
 
     /// The program that is to come may have a loader that nobody has met.
     fn before_exec(&mut self, pid: u32, path_address: u64) {
-        let path = Process::open(pid)
-            .ok()
-            .and_then(|process| read_path(&process, path_address));
-        let Some(file) = path.and_then(|path| loader_of_program(pid, Path::new(OsStr::from_bytes(&path))))
+        let Ok(process) = Process::open(pid) else {
+            return;
+        };
+        let path = read_path(&process, path_address);
+        let Some(file) = path.and_then(|path| loader_of_program(&process, Path::new(OsStr::from_bytes(&path))))
         else {
             return;
         };

@@ -70,14 +70,16 @@ impl Supervisor {
         let Some(tracked) = self.tracked.get_mut(&life.pid) else {
             return Ok(());
         };
+        tracked.is_leaderless |= life.is_leaderless;
+        // Places that the program before had too keep their links, which may need what keeps their breakpoints.
+        let old = if tracked.is_leaderless {
+            tracked.sites.clone()
+        } else {
+            Vec::new()
+        };
         let sites = tracked.take_new(&life.sites);
-        let is_leaderless = tracked.is_leaderless;
+        self.keep_if_leaderless(life.pid, &old)?;
         self.hold_at(life.pid, &life.holds)?;
-        if is_leaderless {
-            // Without its first thread the kernel does not find the process, and puts in no breakpoints for it.
-            let keepers = self.linker.keep(&life.sites)?;
-            self.add_links(life.pid, keepers);
-        }
         self.attach(life.pid, sites, attach)
     }
 
@@ -97,8 +99,9 @@ impl Supervisor {
             is_unknown_python,
         } = prepared;
         let number = self.processes.new_life();
+        let is_leaderless = process.is_leaderless();
         let (Some(tracked), Some(collector)) = (self.tracked.get_mut(&pid), &self.collector) else {
-            return Ok(Life::none(pid));
+            return Ok(Life::default());
         };
         row.origin = tracked.origin;
         row.parent_process_id = tracked.parent;
@@ -135,7 +138,12 @@ impl Supervisor {
             self.processes.follow(pid)?;
         }
         self.processes.set_target(pid, &config, number)?;
-        Ok(Life { pid, sites, holds })
+        Ok(Life {
+            pid,
+            sites,
+            holds,
+            is_leaderless,
+        })
     }
 
     /// A child with a copy of its parent's memory: all is as in the parent.
@@ -186,6 +194,7 @@ impl Supervisor {
         let Some(life) = self.tracked.get(&pid).map(|tracked| tracked.life) else {
             return Ok(());
         };
+        self.keep_if_leaderless(pid, &sites)?;
         match attach {
             Attach::Now => {
                 let links = self.linker.attach(Scope::Process(pid), &sites, Order::Running)?;
@@ -203,6 +212,15 @@ impl Supervisor {
                     });
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Without its first thread the kernel does not find the process, and puts in no breakpoints for it.
+    fn keep_if_leaderless(&mut self, pid: u32, sites: &[ProbeSite]) -> Result<(), BpfError> {
+        if self.tracked.get(&pid).is_some_and(|tracked| tracked.is_leaderless) && !sites.is_empty() {
+            let keepers = self.linker.keep(sites)?;
+            self.add_links(pid, keepers);
         }
         Ok(())
     }
@@ -273,6 +291,7 @@ impl Supervisor {
             self.holds_for_everybody.extend(links);
         } else {
             self.add_links(pid, links);
+            self.keep_if_leaderless(pid, &new)?;
         }
         Ok(())
     }
@@ -283,18 +302,10 @@ fn hold_place(site: &ProbeSite) -> Option<HoldPlace> {
 }
 
 /// What is left to be done for a life that has begun.
+#[derive(Default)]
 struct Life {
     pid: u32,
     sites: Vec<ProbeSite>,
     holds: Vec<ProbeSite>,
-}
-
-impl Life {
-    fn none(pid: u32) -> Self {
-        Self {
-            pid,
-            sites: Vec::new(),
-            holds: Vec::new(),
-        }
-    }
+    is_leaderless: bool,
 }

@@ -73,27 +73,57 @@ impl ProcessError {
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
-    /// `/proc/PID`; reads through it fail with `ESRCH` after the process is gone.
+    /// The thread through which we look: the first, or another if that one has ended and the process has not. The kernel
+    /// shows nothing of the memory of a process through a thread that has ended.
+    tid: u32,
+    /// `/proc/TID`; reads through it fail with `ESRCH` after the thread is gone.
     directory: File,
 }
 
 impl Process {
     /// `pid` is the process id (tgid) in our own pid namespace.
     pub fn open(pid: u32) -> Result<Self, ProcessError> {
-        let directory = File::open(format!("/proc/{pid}")).map_err(|source| error_of(pid, "", source))?;
-        let process = Self { pid, directory };
+        let process = Self::through(pid, pid)?;
         // Threads have directories too, which lists of /proc do not show.
         match process.status_field("Tgid")? {
             Some(leader) if leader != u64::from(pid) => Err(ProcessError::IsThread {
                 tid: pid,
                 pid: u32::try_from(leader).unwrap_or(pid),
             }),
-            _ => Ok(process),
+            _ if process.has_memory() => Ok(process),
+            _ => Ok(process.living_thread().unwrap_or(process)),
         }
+    }
+
+    fn through(pid: u32, tid: u32) -> Result<Self, ProcessError> {
+        let directory = File::open(format!("/proc/{tid}")).map_err(|source| error_of(pid, "", source))?;
+        Ok(Self { pid, tid, directory })
+    }
+
+    /// Not so of a thread that has ended, and of one of the kernel.
+    fn has_memory(&self) -> bool {
+        self.path("exe").read_link().is_ok()
+    }
+
+    /// The same process through a thread that has not ended.
+    fn living_thread(&self) -> Option<Self> {
+        let threads = self.threads().ok()?;
+        let mut others = threads.into_iter().filter(|&tid| tid != self.tid);
+        others.find_map(|tid| Self::through(self.pid, tid).ok().filter(Self::has_memory))
     }
 
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Its first thread has ended and others have not.
+    pub fn is_leaderless(&self) -> bool {
+        self.tid != self.pid
+    }
+
+    /// Its directory in /proc, for whoever needs a path. It leads to another process when this one is gone.
+    pub fn proc_directory(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.tid))
     }
 
     /// Whether the process still exists; a zombie does.
@@ -172,13 +202,24 @@ impl Process {
         Ok(OsString::from_vec(name))
     }
 
-    /// The main thread's state as a letter (`R`, `S`, `T` for stopped, `Z`, ...; `proc_pid_stat(5)`); none if the
+    /// The state of the first thread that has not ended as a letter (`R`, `S`, `T` for stopped, `Z`, ...; `proc_pid_stat(5)`); none if the
     /// process is gone.
     pub fn state(&self) -> Option<u8> {
         let text = self.read("stat").ok()?;
         // The name before it is in parentheses and can hold any byte, also `)`.
         let name_end = text.iter().rposition(|&byte| byte == b')')?;
         text.get(name_end + 2).copied()
+    }
+
+    /// The number of a thread in the pid namespace of the process, which is what the process knows; the same number if
+    /// the thread has ended.
+    pub fn own_tid(&self, tid: u32) -> u32 {
+        let status = self.read(&format!("task/{tid}/status")).unwrap_or_default();
+        let own = status
+            .split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"NSpid:"))
+            .and_then(|numbers| std::str::from_utf8(numbers).ok()?.split_ascii_whitespace().last());
+        own.and_then(|number| number.parse().ok()).unwrap_or(tid)
     }
 
     /// Thread ids, ascending.
@@ -225,10 +266,7 @@ impl Process {
     /// A path of the target, seen from here whatever its root and its mount namespace are.
     pub fn path_in_root(&self, path: &Path) -> PathBuf {
         let relative = path.strip_prefix("/").unwrap_or(path);
-        Path::new("/proc")
-            .join(self.pid.to_string())
-            .join("root")
-            .join(relative)
+        self.proc_directory().join("root").join(relative)
     }
 
     /// A number in `/proc/PID/status`.
@@ -249,7 +287,7 @@ impl Process {
     }
 
     fn read_through_vm(&self, address: u64, destination: &mut [u8]) -> bool {
-        let (Ok(base), Ok(pid)) = (usize::try_from(address), i32::try_from(self.pid)) else {
+        let (Ok(base), Ok(pid)) = (usize::try_from(address), i32::try_from(self.tid)) else {
             return false;
         };
         let remote = RemoteIoVec {
@@ -273,10 +311,18 @@ impl RemoteMemory for Process {
         if destination.is_empty() || self.read_through_vm(address, destination) {
             return Ok(());
         }
-        let memory = File::open(self.path("mem")).map_err(|_unreadable| Fault)?;
-        memory
-            .read_exact_at(destination, address)
-            .map_err(|_unmapped| Fault)
+        let read = |process: &Self, destination: &mut [u8]| {
+            let memory = File::open(process.path("mem"))?;
+            memory.read_exact_at(destination, address)
+        };
+        if read(self, destination).is_ok() {
+            return Ok(());
+        }
+        // The thread may have ended since.
+        let other = (!self.has_memory()).then(|| self.living_thread()).flatten();
+        other
+            .ok_or(Fault)
+            .and_then(|process| read(&process, destination).map_err(|_unmapped| Fault))
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) fn main_executable(process: &Process, mappings: &[Mapping]) -> Option
 }
 
 fn open_path(process: &Process, mapping: &Mapping, path: &Path, is_deleted: bool) -> PathBuf {
-    let directory = Path::new("/proc").join(process.pid().to_string());
+    let directory = process.proc_directory();
     let mut candidates = Vec::new();
     if !is_deleted {
         candidates.extend([process.path_in_root(path), path.to_owned()]);
