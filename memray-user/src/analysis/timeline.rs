@@ -46,7 +46,7 @@ fn with_ends<'rows>(rows: &'rows [TimelineRow], processes: &[ProcessRow]) -> Cow
     if last_ts.is_empty() {
         return Cow::Borrowed(rows);
     }
-    // Intervals are closed behind the end; what they say was so before it.
+    // A row behind the end is a damaged file's; what it says was so before the end.
     for row in rows {
         if let Some(last_ts) = last_ts.get_mut(&row.process_id) {
             *last_ts = row.ts.max(*last_ts);

@@ -155,6 +155,7 @@ pub struct LiveRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimelineRow {
     pub process_id: ProcessId,
+    /// Beginning of the interval.
     pub ts: u64,
     pub live_bytes: u64,
     pub live_count: u64,

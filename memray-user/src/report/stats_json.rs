@@ -72,7 +72,11 @@ struct Metadata<'data> {
     end_time: Option<String>,
     total_allocations: u64,
     total_frames: usize,
+    /// Of several processes the sum of each one's own.
     peak_memory: u64,
+    /// What several processes held together at one time, about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_memory_together: Option<u64>,
     command_line: &'data str,
     pid: Option<u32>,
     main_thread_id: Option<u32>,
@@ -193,6 +197,7 @@ fn metadata(statistics: &Statistics) -> Metadata<'_> {
         total_allocations: statistics.totals.alloc_count,
         total_frames: statistics.profile.frames.len(),
         peak_memory: statistics.totals.peak_bytes,
+        peak_memory_together: statistics.together.map(|point| point.max_bytes),
         command_line: &metadata.command_line,
         pid: process.map(|process| process.pid),
         main_thread_id: metadata.threads.first().map(|thread| thread.tid),

@@ -96,9 +96,9 @@ CREATE TABLE live_allocations( -- Allocations alive at the last commit.
 
 CREATE TABLE timeline( -- The heap of a process at the end of each interval in which something happened.
   process_id INTEGER NOT NULL, -- processes.process_id.
-  ts INTEGER NOT NULL, -- End of the interval.
-  live_bytes INTEGER NOT NULL, -- Bytes alive then.
-  live_count INTEGER NOT NULL, -- Allocations alive then.
+  ts INTEGER NOT NULL, -- Beginning of the interval.
+  live_bytes INTEGER NOT NULL, -- Bytes alive at its end.
+  live_count INTEGER NOT NULL, -- Allocations alive at its end.
   max_bytes INTEGER NOT NULL, -- Highest live_bytes inside the interval.
   alloc_count INTEGER NOT NULL, -- Allocations made in the interval.
   alloc_bytes INTEGER NOT NULL, -- Their bytes.
@@ -108,7 +108,7 @@ CREATE TABLE timeline( -- The heap of a process at the end of each interval in w
 );
 
 CREATE TABLE site_timeline( -- What each site did in each interval in which it did something.
-  ts INTEGER NOT NULL, -- End of the interval.
+  ts INTEGER NOT NULL, -- Beginning of the interval.
   site_id INTEGER NOT NULL, -- sites.site_id.
   alloc_count INTEGER NOT NULL, -- Allocations made.
   alloc_bytes INTEGER NOT NULL, -- Their bytes.

@@ -9,7 +9,7 @@ use crate::{
         one_process::pid_list,
         processes::{process_of_thread, wall_clock_ms},
     },
-    model::{CaptureMetadata, ProcessOrigin, ProcessRow, View},
+    model::{CaptureMetadata, ProcessId, ProcessOrigin, ProcessRow, View},
     units::{count_text, moment_text},
 };
 
@@ -62,18 +62,31 @@ fn peaks(metadata: &CaptureMetadata, profile: &Profile) -> Option<String> {
         return None;
     }
     let process_of_thread = process_of_thread(metadata);
-    let involved: FxHashSet<_> = profile
+    let involved: FxHashSet<ProcessId> = profile
         .sites
         .iter()
         .filter(|site| site.figures != Figures::default())
-        .filter_map(|site| process_of_thread.get(&site.thread_id))
+        .filter_map(|site| process_of_thread.get(&site.thread_id).copied())
         .collect();
-    (involved.len() > 1).then(|| {
-        format!(
-            "these figures add up what each of {} processes held at its own peak; at no time did they hold more than \
-             that together, and perhaps they never held as much",
-            count_text(involved.len() as u64)
-        )
+    if involved.len() < 2 {
+        return None;
+    }
+    let count = count_text(involved.len() as u64);
+    let rows = &metadata.processes;
+    let pids = rows
+        .iter()
+        .filter(|row| involved.contains(&row.process_id))
+        .map(|row| row.pid);
+    let pids: FxHashSet<u32> = pids.collect();
+    Some(match pids.iter().next() {
+        Some(pid) if pids.len() == 1 => format!(
+            "these figures add up what each of {count} lives of process {pid} held at its own peak, one after the other; \
+             at no time did it hold as much"
+        ),
+        _ => format!(
+            "these figures add up what each of {count} processes held at its own peak; at no time did they hold more than \
+             that together, and perhaps they never held as much"
+        ),
     })
 }
 
@@ -165,7 +178,10 @@ mod tests {
         assert!(peaks(&one(700), View::HighWaterMark).is_empty());
         assert_eq!(
             peaks(&one(702), View::HighWaterMark),
-            [sum.replace("4 processes", "2 processes")]
+            [
+                "these figures add up what each of 2 lives of process 702 held at its own peak, one after the other; at no \
+                 time did it hold as much"
+            ]
         );
         // Four processes, one of which held something.
         let mut quiet = prefork();
