@@ -8,6 +8,8 @@
 )]
 
 mod allocators;
+mod attach;
+mod attach_ending;
 mod code_objects;
 mod doctor;
 mod mappings;
