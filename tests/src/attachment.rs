@@ -39,6 +39,7 @@ pub struct Attach<'test> {
     prefix: Vec<OsString>,
     binary: PathBuf,
     degraded: BTreeSet<&'test str>,
+    tolerated: BTreeSet<&'test str>,
     is_alone: bool,
 }
 
@@ -63,6 +64,7 @@ impl<'test> Attach<'test> {
             prefix: Vec::new(),
             binary: memray_binary(),
             degraded: BTreeSet::new(),
+            tolerated: BTreeSet::new(),
             is_alone: true,
         }
     }
@@ -100,6 +102,13 @@ impl<'test> Attach<'test> {
     #[must_use]
     pub fn degrades(mut self, reason: &'test str) -> Self {
         self.degraded.insert(reason);
+        self
+    }
+
+    /// A counter that may be zero or not, because it depends on who is faster.
+    #[must_use]
+    pub fn tolerates(mut self, reason: &'test str) -> Self {
+        self.tolerated.insert(reason);
         self
     }
 
@@ -238,7 +247,7 @@ impl Attachment<'_> {
             self.attach.script.clone(),
             messages,
         );
-        capture.check(&self.attach.degraded);
+        capture.check(&self.attach.degraded, &self.attach.tolerated);
         capture
     }
 

@@ -63,8 +63,13 @@ impl Target {
         let mut target = Self::start_unready(&mut command, python, script);
         let ready = target.answer();
         assert_eq!(ready, "ready", "{}", target.name);
-        target.pid = innermost(target.child.id());
+        target.find_innermost();
         target
+    }
+
+    /// Takes what the started program has started, if it has, for the target, as with `unshare --fork` and `su`.
+    pub fn find_innermost(&mut self) {
+        self.pid = innermost(self.child.id());
     }
 
     /// A program of which nothing is known but that it was started.
@@ -197,13 +202,13 @@ pub fn process_id(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("process ids are small"))
 }
 
-pub(crate) fn as_a_shell_shows(status: ExitStatus) -> i32 {
+pub fn as_a_shell_shows(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
-/// What `unshare --fork`, `su` and the like have started, if they have.
+/// The end of a chain of only children.
 fn innermost(pid: u32) -> u32 {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let mut children = children.split_whitespace().filter_map(|child| child.parse().ok());
