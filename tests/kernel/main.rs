@@ -10,8 +10,10 @@
 mod allocators;
 mod attach;
 mod attach_allocators;
+mod attach_containers;
 mod attach_ending;
 mod attach_programs;
+mod attach_refusals;
 mod attach_waiting;
 mod code_objects;
 mod families;

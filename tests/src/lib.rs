@@ -4,6 +4,7 @@ pub mod attachment;
 pub mod behavior;
 pub mod capture;
 pub mod compiled;
+pub mod container;
 pub mod memray;
 pub mod probed;
 pub mod python;

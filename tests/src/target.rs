@@ -209,7 +209,7 @@ pub fn as_a_shell_shows(status: ExitStatus) -> i32 {
 }
 
 /// The end of a chain of only children.
-fn innermost(pid: u32) -> u32 {
+pub(crate) fn innermost(pid: u32) -> u32 {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let mut children = children.split_whitespace().filter_map(|child| child.parse().ok());
     match (children.next(), children.next()) {
