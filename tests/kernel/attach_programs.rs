@@ -58,7 +58,7 @@ fn of_another_user() {
 #[test]
 fn with_other_allocators_inside() {
     let script = Script::new("attached.py");
-    Python::each(|python| {
+    for python in [8, 12].map(Python::of_pyenv) {
         for (value, allocator) in [
             ("malloc", "malloc"),
             ("debug", "pymalloc_debug"),
@@ -66,7 +66,7 @@ fn with_other_allocators_inside() {
         ] {
             let mut command = python.command();
             command.arg(&script.path).env("PYTHONMALLOC", value);
-            let mut target = Target::start(command, python, Some(&script));
+            let mut target = Target::start(command, &python, Some(&script));
             let attachment = Attach::to(&target).start();
             target.obey("leak");
             let capture = attachment.finish();
@@ -74,7 +74,7 @@ fn with_other_allocators_inside() {
             let found = capture.query("SELECT python_allocator FROM processes");
             assert_eq!(found, [allocator], "{}", capture.name());
         }
-    });
+    }
 }
 
 /// What becomes of the files of a running program.

@@ -63,17 +63,16 @@ fn daemons() {
 
 #[test]
 fn children_of_other_threads_than_the_first() {
-    Python::each(|python| {
-        let capture = recorded(python, FOLLOW, &["from_a_thread"]);
-        let lines = tree(&capture);
-        assert_eq!(lines.len(), 3, "{}: {lines:?}", capture.name());
-        let stack = lines[2].split_once(": ").unwrap().1;
-        assert!(
-            lines[2].starts_with("2 1234723 malloc live") && stack.ends_with("work@forked by a thread"),
-            "{}: {lines:?}",
-            capture.name()
-        );
-    });
+    let python = usual_python();
+    let capture = recorded(python, FOLLOW, &["from_a_thread"]);
+    let lines = tree(&capture);
+    assert_eq!(lines.len(), 3, "{}: {lines:?}", capture.name());
+    let stack = lines[2].split_once(": ").unwrap().1;
+    assert!(
+        lines[2].starts_with("2 1234723 malloc live") && stack.ends_with("work@forked by a thread"),
+        "{}: {lines:?}",
+        capture.name()
+    );
 }
 
 #[test]
@@ -101,18 +100,17 @@ fn the_first_act_of_a_child_is_an_allocation() {
 fn children_are_left_alone_unless_asked_for() {
     let library = Compiled::library("families.c");
     let path = library.path().to_str().unwrap();
-    Python::each(|python| {
-        let capture = recorded(python, &[], &["fork"]);
-        expect(
-            &capture,
-            &[
-                process(1, "launched", python, None),
-                format!("1 1234701 malloc live: {CALLER} > fork@before"),
-                format!("1 1234703 malloc freed: {CALLER} > fork@before"),
-                format!("1 1234709 malloc live: {CALLER} > fork@after"),
-            ],
-        );
-        let capture = recorded(python, &[], &["at_once", path]);
-        expect(&capture, &[process(1, "launched", python, None)]);
-    });
+    let python = usual_python();
+    let capture = recorded(python, &[], &["fork"]);
+    expect(
+        &capture,
+        &[
+            process(1, "launched", python, None),
+            format!("1 1234701 malloc live: {CALLER} > fork@before"),
+            format!("1 1234703 malloc freed: {CALLER} > fork@before"),
+            format!("1 1234709 malloc live: {CALLER} > fork@after"),
+        ],
+    );
+    let capture = recorded(python, &[], &["at_once", path]);
+    expect(&capture, &[process(1, "launched", python, None)]);
 }

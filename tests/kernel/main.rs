@@ -18,6 +18,7 @@ mod attach_waiting;
 mod code_objects;
 mod families;
 mod follow_attached;
+mod follow_ending;
 mod follow_exec;
 mod follow_fork;
 mod follow_many;
