@@ -10,6 +10,7 @@
 mod allocators;
 mod attach;
 mod attach_allocators;
+mod attach_busy;
 mod attach_containers;
 mod attach_ending;
 mod attach_programs;
