@@ -8,7 +8,22 @@
 )]
 
 mod allocators;
+mod attach;
+mod attach_allocators;
+mod attach_busy;
+mod attach_containers;
+mod attach_ending;
+mod attach_programs;
+mod attach_refusals;
+mod attach_waiting;
 mod code_objects;
+mod families;
+mod follow_attached;
+mod follow_ending;
+mod follow_exec;
+mod follow_fork;
+mod follow_many;
+mod follow_spawn;
 mod doctor;
 mod mappings;
 mod parity;

@@ -1,22 +1,23 @@
 //! memray is killed while the program runs: the program goes on as if nothing had been, and the capture is good.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
     process::Stdio,
 };
 
 use memray_tests::{
     behavior::{ending, folder_with, memray_run, wait_until},
-    memray, program, transcript,
+    memray,
+    probed::changed_bytes,
+    program,
+    target::process_id,
+    transcript,
 };
-use nix::{
-    sys::{
-        prctl,
-        wait::{WaitStatus, waitpid},
-    },
-    unistd::Pid,
+use nix::sys::{
+    prctl,
+    wait::{WaitStatus, waitpid},
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -29,41 +30,7 @@ fn blocks_in(capture: &Path) -> Option<u32> {
     capture.query_row(sql, [BLOCK_BYTES], |row| row.get(0)).ok()
 }
 
-/// Bytes in which the code of a process differs from the files that it comes from: breakpoints.
-fn changed_bytes(pid: i32) -> usize {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mut memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut changed = 0;
-    for line in maps.lines() {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let [range, "r-xp", offset, _, _, path] = words[..] else {
-            continue;
-        };
-        let Ok(mut file) = File::open(path) else { continue };
-        let (start, end) = range.split_once('-').unwrap();
-        let [start, end, offset] =
-            [start, end, offset].map(|number| u64::from_str_radix(number, 16).unwrap());
-        let read = |file: &mut File, position| {
-            let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
-            file.seek(SeekFrom::Start(position)).unwrap();
-            // The last page of a file need not be whole.
-            let mut filled = 0;
-            while let Ok(length @ 1..) = file.read(&mut bytes[filled..]) {
-                filled += length;
-            }
-            bytes
-        };
-        let (mapped, original) = (read(&mut memory, start), read(&mut file, offset));
-        changed += mapped
-            .iter()
-            .zip(&original)
-            .filter(|(mapped, original)| mapped != original)
-            .count();
-    }
-    changed
-}
-
-fn only_child(pid: u32) -> i32 {
+fn only_child(pid: u32) -> u32 {
     wait_until("the program", || {
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
             .ok()?
@@ -110,7 +77,7 @@ fn the_program_runs_on_and_the_capture_can_be_read() {
     let mut rest = String::new();
     answers.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "end after 25 blocks\n");
-    let pid = Pid::from_raw(pid);
+    let pid = process_id(pid);
     assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 0));
 
     assert_eq!(blocks_in(&capture), Some(20));

@@ -29,6 +29,7 @@ pub struct Row {
     /// Name of the thread that made it.
     pub thread: String,
     pub thread_id: i64,
+    pub process_id: i64,
     pub stack_id: i64,
     pub alloc_ts: i64,
     /// `None` while it lives.
@@ -76,7 +77,7 @@ impl Capture {
 
     /// All allocations in the order in which they were made, each as a whole.
     pub fn all_rows(&self) -> Vec<Row> {
-        let sql = "SELECT size, a.name, h.name, r.thread_id, stack_id, alloc_ts, free_ts, allocations_between
+        let sql = "SELECT size, a.name, h.name, r.thread_id, stack_id, alloc_ts, free_ts, allocations_between, process_id
             FROM (SELECT alloc_ts, free_ts, size, stack_id, thread_id, allocator_id, allocations_between
                   FROM freed_allocations
                   UNION ALL
@@ -95,6 +96,7 @@ impl Capture {
                 alloc_ts: row.get(5)?,
                 free_ts: row.get(6)?,
                 between: row.get(7)?,
+                process_id: row.get(8)?,
             })
         });
         rows.and_then(Iterator::collect)

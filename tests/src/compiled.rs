@@ -7,7 +7,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::program;
+use crate::{Python, program};
 
 /// What the C compiler made of a file in `tests/programs`; removed when dropped.
 #[derive(Debug)]
@@ -20,11 +20,24 @@ pub struct Compiled {
 impl Compiled {
     /// A library for `ctypes`.
     pub fn library(source: &str) -> Self {
-        Self::new(source, &["-shared", "-fPIC"])
+        Self::new(source, &["-shared".to_owned(), "-fPIC".to_owned()])
     }
 
     pub fn program(source: &str) -> Self {
         Self::new(source, &[])
+    }
+
+    /// A program that is linked with a library.
+    pub fn program_with(source: &str, library: &Path) -> Self {
+        Self::new(source, &[library.display().to_string()])
+    }
+
+    /// A program that is linked with the shared libpython of a pyenv interpreter.
+    pub fn program_with_python(source: &str, python: &Python) -> Self {
+        let library = python.library();
+        let folder = library.parent().expect("a library lies in a folder").display();
+        let search = format!("-Wl,-rpath,{folder}");
+        Self::new(source, &[library.display().to_string(), search])
     }
 
     pub fn path(&self) -> &Path {
@@ -32,7 +45,7 @@ impl Compiled {
     }
 
     /// `-O0` and `-fno-builtin` keep every call: an optimizer may leave out a `malloc` whose block nobody uses.
-    fn new(source: &str, options: &[&str]) -> Self {
+    fn new(source: &str, options: &[String]) -> Self {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let path = directory.path().join("compiled");
         let output = Command::new("cc")
@@ -45,9 +58,10 @@ impl Compiled {
                 "-fno-builtin",
                 "-pthread",
             ])
-            .args(options)
             .arg("-o")
             .args([&path, &program(source)])
+            // Libraries come after what needs them.
+            .args(options)
             .output()
             .unwrap_or_else(|error| panic!("cannot run `cc`: {error}; `apt-get install gcc libc6-dev`"));
         let errors = String::from_utf8_lossy(&output.stderr);

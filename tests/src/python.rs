@@ -101,6 +101,21 @@ impl Python {
         format!("CPython {major}.{minor} ({})", self.program.display())
     }
 
+    /// Where its standard library is found, for a program that embeds it.
+    ///
+    /// # Panics
+    /// If the interpreter does not lie in a folder `bin`.
+    pub fn home(&self) -> &Path {
+        let home = self.program.parent().and_then(Path::parent);
+        home.expect("an interpreter lies in `bin`")
+    }
+
+    /// The shared libpython of a pyenv interpreter.
+    pub fn library(&self) -> PathBuf {
+        let (major, minor) = self.version;
+        self.home().join(format!("lib/libpython{major}.{minor}.so.1.0"))
+    }
+
     /// Names of code objects say where they are defined.
     pub fn has_qualified_names(&self) -> bool {
         self.version >= (3, 11)

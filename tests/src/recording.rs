@@ -15,6 +15,7 @@ pub struct Recording<'test> {
     program: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     degraded: BTreeSet<&'test str>,
+    tolerated: BTreeSet<&'test str>,
     status: i32,
 }
 
@@ -46,6 +47,7 @@ impl<'test> Recording<'test> {
             program,
             environment: Vec::new(),
             degraded: BTreeSet::new(),
+            tolerated: BTreeSet::new(),
             status: 0,
         }
     }
@@ -74,6 +76,13 @@ impl<'test> Recording<'test> {
     #[must_use]
     pub fn degrades(mut self, reason: &'test str) -> Self {
         self.degraded.insert(reason);
+        self
+    }
+
+    /// A counter that may be zero or not, because it depends on who is faster.
+    #[must_use]
+    pub fn tolerates(mut self, reason: &'test str) -> Self {
+        self.tolerated.insert(reason);
         self
     }
 
@@ -125,7 +134,7 @@ impl<'test> Recording<'test> {
             self.script.cloned(),
             stdout.into_owned(),
         );
-        capture.check(&self.degraded);
+        capture.check(&self.degraded, &self.tolerated);
         capture
     }
 }

@@ -1,24 +1,27 @@
-//! Programs that come from the distribution.
+//! Programs and libraries that come from the distribution.
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{as_root, execute, exists, note, step};
 
-/// A program, the Debian package that brings it, and what it is for.
+/// What a Debian package brings, and what it is for.
 #[derive(Clone, Copy)]
 pub(super) struct Package {
-    program: &'static str,
+    /// A program by its name, or a library by its path.
+    brings: &'static str,
     name: &'static str,
     reason: &'static str,
 }
 
 const C_COMPILER: Package = Package {
-    program: "cc",
+    brings: "cc",
     name: "gcc libc6-dev",
     reason: "links every binary, compiles SQLite",
 };
 const PYTHON: Package = Package {
-    program: "python3",
+    brings: "python3",
     name: "python3",
     reason: "runs what is recorded",
 };
@@ -29,36 +32,61 @@ pub(super) const FOR_TESTS: &[Package] = &[
     C_COMPILER,
     PYTHON,
     Package {
-        program: "patchelf",
+        brings: "patchelf",
         name: "patchelf",
         reason: "gives fetched interpreters their own libc",
     },
     Package {
-        program: "sqlite3",
+        brings: "sqlite3",
         name: "sqlite3",
         reason: "reads captures independently of our own reader",
     },
     Package {
-        program: "node",
+        brings: "node",
         name: "nodejs",
         reason: "tests the scripts of the HTML reports",
     },
     Package {
-        program: "xz",
+        brings: "xz",
         name: "xz-utils",
         reason: "unpacks Debian packages",
+    },
+    Package {
+        brings: "gdb",
+        name: "gdb",
+        reason: "debugs programs that are recorded",
+    },
+    Package {
+        brings: "bwrap",
+        name: "bubblewrap",
+        reason: "runs programs in containers",
+    },
+    Package {
+        brings: "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
+        name: "libjemalloc2",
+        reason: "an allocator in place of the C library's",
+    },
+    Package {
+        brings: "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
+        name: "libtcmalloc-minimal4",
+        reason: "an allocator in place of the C library's",
+    },
+    Package {
+        brings: "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0",
+        name: "libmimalloc2.0",
+        reason: "an allocator in place of the C library's",
     },
 ];
 
 pub(super) fn install(packages: &[Package]) -> Result<()> {
     step("packages of the distribution");
-    let missing = missing(packages, exists);
+    let missing = missing(packages, is_there);
     if missing.is_empty() {
         note("all there");
         return Ok(());
     }
     for package in &missing {
-        note(&format!("`{}` is missing: {}", package.program, package.reason));
+        note(&format!("`{}` is missing: {}", package.brings, package.reason));
     }
     let names: Vec<&str> = missing
         .iter()
@@ -88,11 +116,18 @@ pub(super) fn install(packages: &[Package]) -> Result<()> {
     .with_context(by_hand)
 }
 
+fn is_there(brought: &str) -> bool {
+    if brought.starts_with('/') {
+        return Path::new(brought).exists();
+    }
+    exists(brought)
+}
+
 fn missing(packages: &[Package], exists: impl Fn(&str) -> bool) -> Vec<Package> {
     packages
         .iter()
         .copied()
-        .filter(|package| !exists(package.program))
+        .filter(|package| !exists(package.brings))
         .collect()
 }
 
@@ -107,5 +142,12 @@ mod tests {
             missing.iter().map(|package| package.name).collect::<Vec<_>>(),
             ["patchelf"]
         );
+    }
+
+    #[test]
+    fn libraries_are_files() {
+        assert!(is_there("/proc/self/exe"));
+        assert!(!is_there("/proc/self/nothing"));
+        assert!(!is_there("a program that nobody has"));
     }
 }

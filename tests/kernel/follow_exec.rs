@@ -1,0 +1,124 @@
+//! A process that executes another program goes on as a new life of the same process, whether children are followed
+//! or not.
+
+use memray_tests::{Capture, Compiled, Python, behavior::usual_python};
+
+use super::families::{CALLER, attached, expect, process, processes, recorded, statuses};
+
+/// Each interpreter and the one after it.
+fn pairs() -> Vec<(Python, Python)> {
+    let all = Python::all();
+    let next = all.iter().cycle().skip(1);
+    all.iter().cloned().zip(next.cloned()).collect()
+}
+
+fn check(capture: &Capture, origin: &str, python: &Python, other: &Python) {
+    expect(
+        capture,
+        &[
+            process(1, origin, python, None),
+            process(2, "executed", other, Some(1)),
+            format!("1 1234761 malloc live: {CALLER} > execute@before exec"),
+            "2 1234763 malloc live: <module> (child.py)".to_owned(),
+        ],
+    );
+    let pids = capture.query("SELECT COUNT(DISTINCT pid) FROM processes");
+    assert_eq!(pids, ["1"], "{}", capture.name());
+    let overlaps = "SELECT COUNT(*) FROM processes AS life JOIN processes AS before
+        ON before.process_id = life.parent_process_id WHERE before.ended_ns > life.started_ns";
+    assert_eq!(capture.number(overlaps), Some(0), "{}", capture.name());
+}
+
+#[test]
+fn of_another_python() {
+    for (python, other) in pairs() {
+        let words = ["execute", other.program.to_str().unwrap()];
+        let capture = recorded(&python, &[], &words);
+        check(&capture, "launched", &python, &other);
+        assert_eq!(statuses(&capture), ["1 NULL", "2 7"], "{}", capture.name());
+    }
+}
+
+#[test]
+fn of_another_python_when_attached() {
+    for (python, other) in pairs() {
+        let words = ["execute", other.program.to_str().unwrap()];
+        let capture = attached(&python, &words, |attach| attach.tolerates("program_late"));
+        check(&capture, "attached", &python, &other);
+    }
+}
+
+#[test]
+fn from_another_thread_than_the_first() {
+    let (python, other) = (usual_python(), Python::of_pyenv(10));
+    let words = ["execute_in_a_thread", other.program.to_str().unwrap()];
+    let expected = |origin: &str| {
+        [
+            process(1, origin, python, None),
+            process(2, "executed", &other, Some(1)),
+            format!("1 1234765 malloc live: {CALLER} > execute_in_a_thread@before exec in a thread"),
+            "2 1234767 malloc live: <module> (child.py)".to_owned(),
+        ]
+    };
+    for options in [&[] as &[&str], &["--follow-fork"]] {
+        expect(&recorded(python, options, &words), &expected("launched"));
+    }
+    let capture = attached(python, &words, |attach| attach.tolerates("program_late"));
+    expect(&capture, &expected("attached"));
+}
+
+/// What it allocates is recorded as that of any program.
+#[test]
+fn of_a_program_that_is_no_python() {
+    let program = Compiled::program("child.c");
+    let python = usual_python();
+    let words = ["execute", program.path().to_str().unwrap()];
+    let expected = |origin: &str| {
+        [
+            process(1, origin, python, None),
+            "2 executed compiled none < 1".to_owned(),
+            format!("1 1234761 malloc live: {CALLER} > execute@before exec"),
+            "2 1234763 malloc live: <no Python frames> (marker)".to_owned(),
+        ]
+    };
+    expect(&recorded(python, &[], &words), &expected("launched"));
+    let capture = attached(python, &words, |attach| attach.tolerates("program_late"));
+    expect(&capture, &expected("attached"));
+}
+
+/// Every interpreter in one process, each executing the next.
+#[test]
+fn of_every_python_in_turn() {
+    let all = Python::all();
+    let programs: Vec<&str> = all[1..]
+        .iter()
+        .map(|python| python.program.to_str().unwrap())
+        .collect();
+    let words = [&["execute_many"], programs.as_slice()].concat();
+    let capture = recorded(&all[0], &[], &words);
+    let mut expected = vec![process(1, "launched", &all[0], None)];
+    for (number, python) in (2..).zip(&all[1..]) {
+        expected.push(process(number, "executed", python, Some(number - 1)));
+    }
+    assert_eq!(processes(&capture), expected);
+    let blocks = capture.query(
+        "SELECT process_id, COUNT(*) FROM allocations JOIN threads USING (thread_id) WHERE size = 1234769
+         GROUP BY process_id ORDER BY process_id",
+    );
+    let expected: Vec<String> = (1..=all.len()).map(|number| format!("{number} 1")).collect();
+    assert_eq!(blocks, expected);
+}
+
+/// The program that takes its place fails before it has begun.
+#[test]
+fn that_fails_changes_nothing() {
+    let python = usual_python();
+    let capture = recorded(python, &[], &["execute", "/nonexistent"]);
+    expect(
+        &capture,
+        &[
+            process(1, "launched", python, None),
+            format!("1 1234761 malloc live: {CALLER} > execute@before exec"),
+        ],
+    );
+}
