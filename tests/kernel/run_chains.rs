@@ -98,15 +98,18 @@ fn python_that_becomes_another_program() {
     let folder = folder_with(&[("x.py", SCRIPT)]);
     let folder = folder.path();
     let python = usual_python().program.to_str().unwrap();
-    for (next, name) in [(python, "python3.12 3.12.1"), ("/usr/bin/python3", "python3.11 3.11.2")] {
+    for (next, name) in [
+        (python, "python3.12 3.12.1"),
+        ("/usr/bin/python3", "python3.11 3.11.2"),
+    ] {
         let code =
             format!("import os; block = bytearray(7_654_321); os.execv({next:?}, ['python3', 'x.py'])");
         assert_eq!(
             check(folder, &[python, "-c", &code], 7),
             ["python3.12 3.12.1", name]
         );
-        let found = [(7_654_321, "<string>"), (1_234_577, "x.py")]
-            .map(|(size, file)| blocks(folder, size, file));
+        let found =
+            [(7_654_321, "<string>"), (1_234_577, "x.py")].map(|(size, file)| blocks(folder, size, file));
         assert_eq!(found, [1, 1]);
         let capture = Connection::open(folder.join("c.db")).unwrap();
         let sql = "SELECT group_concat(origin || ' ' || coalesce(exit_status, '-') || ' ' || coalesce(parent_process_id, '-')),

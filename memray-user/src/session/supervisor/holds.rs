@@ -46,6 +46,7 @@ impl Supervisor {
         match tracked.birth {
             Birth::Awaited { is_linked: false } => {
                 tracked.birth = Birth::Waiting { tid };
+                self.park(tid);
                 false
             }
             Birth::Awaited { is_linked: true } => {
@@ -62,7 +63,8 @@ impl Supervisor {
             return;
         };
         let path = read_path(&process, path_address);
-        let Some(file) = path.and_then(|path| loader_of_program(&process, Path::new(OsStr::from_bytes(&path))))
+        let Some(file) =
+            path.and_then(|path| loader_of_program(&process, Path::new(OsStr::from_bytes(&path))))
         else {
             return;
         };

@@ -29,7 +29,7 @@ use crate::{
     model::{LossRow, ProcessOrigin},
     session::clock::Clock,
     store::StoreError,
-    target::process::Process,
+    target::{park::ParkedThread, process::Process, scheduling},
 };
 
 /// A process that somebody asks for.
@@ -133,8 +133,13 @@ impl SupervisorThread {
             messages: messages.clone(),
             notices,
             sweep_at: None,
+            parked: BTreeMap::new(),
         };
-        let thread = thread::spawn(move || supervisor.run(&received));
+        let thread = thread::spawn(move || {
+            // Whoever is held waits for it.
+            scheduling::raise_priority();
+            supervisor.run(&received);
+        });
         Ok((Self { messages, thread }, told))
     }
 
@@ -225,6 +230,8 @@ struct Supervisor {
     notices: Sender<Notice>,
     /// When to take breakpoints out of children that are not followed.
     sweep_at: Option<Instant>,
+    /// Threads that are stopped until their probes are in.
+    parked: BTreeMap<u32, ParkedThread>,
 }
 
 /// How often held threads are let go while the recording ends.
@@ -319,9 +326,23 @@ impl Supervisor {
         }
     }
 
+    /// Has a held thread wait without using its CPU: it leaves its probe, and stops. While many turn in the kernel nobody
+    /// else gets far, and closing links waits for whoever is in a probe. One that has another tracer goes on to turn.
+    fn park(&mut self, tid: u32) {
+        if let Ok(thread) = ParkedThread::park(tid) {
+            self.parked.insert(tid, thread);
+            let _waits_longer = self.processes.release(tid);
+        }
+    }
+
     /// Lets a thread go. What fails costs it the rest of the longest time that a thread is held.
     fn release(&mut self, tid: u32) {
-        let _waits_longer = self.processes.release(tid);
+        match self.parked.remove(&tid) {
+            Some(thread) => thread.let_go(),
+            None => {
+                let _waits_longer = self.processes.release(tid);
+            }
+        }
     }
 
     /// The process has ended and all that it has sent has been taken in.
@@ -415,6 +436,9 @@ impl Supervisor {
 
     /// Nobody is held from here on, and nothing is probed.
     fn take_all_off(&mut self) {
+        for (_, thread) in std::mem::take(&mut self.parked) {
+            thread.let_go();
+        }
         let mut links = std::mem::take(&mut self.holds_for_everybody);
         for (pid, tracked) in &mut self.tracked {
             let _left = self.processes.unfollow(*pid);

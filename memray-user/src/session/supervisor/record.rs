@@ -201,6 +201,9 @@ impl Supervisor {
                 self.add_links(pid, links);
             }
             Attach::Held { tid } => {
+                if let Some(tid) = tid {
+                    self.park(tid);
+                }
                 let (linker, messages) = (self.linker.clone(), self.messages.clone());
                 thread::spawn(move || {
                     let links = linker.attach(Scope::Process(pid), &sites, Order::Held);
@@ -218,7 +221,12 @@ impl Supervisor {
 
     /// Without its first thread the kernel does not find the process, and puts in no breakpoints for it.
     fn keep_if_leaderless(&mut self, pid: u32, sites: &[ProbeSite]) -> Result<(), BpfError> {
-        if self.tracked.get(&pid).is_some_and(|tracked| tracked.is_leaderless) && !sites.is_empty() {
+        if self
+            .tracked
+            .get(&pid)
+            .is_some_and(|tracked| tracked.is_leaderless)
+            && !sites.is_empty()
+        {
             let keepers = self.linker.keep(sites)?;
             self.add_links(pid, keepers);
         }
