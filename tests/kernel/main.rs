@@ -25,6 +25,7 @@ mod follow_exec;
 mod follow_fork;
 mod follow_many;
 mod follow_spawn;
+mod left_behind;
 mod mappings;
 mod parity;
 mod peaks;

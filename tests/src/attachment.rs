@@ -195,6 +195,11 @@ impl Attachment<'_> {
         &self.path
     }
 
+    /// Of memray itself.
+    pub fn pid(&self) -> u32 {
+        innermost(self.child.id())
+    }
+
     /// The next line that memray says.
     ///
     /// # Panics
@@ -222,7 +227,7 @@ impl Attachment<'_> {
     /// If it is gone.
     pub fn signal(&self, signal: Signal) {
         // What started memray need not pass signals on.
-        kill(process_id(innermost(self.child.id())), signal)
+        kill(process_id(self.pid()), signal)
             .unwrap_or_else(|error| panic!("{}: {signal}: {error}", self.name));
     }
 
