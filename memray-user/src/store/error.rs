@@ -9,6 +9,8 @@ use rusqlite::ErrorCode;
 pub enum StoreError {
     #[error("`{}` exists already", path.display())]
     Exists { path: PathBuf },
+    #[error("another memray is writing `{}`", path.display())]
+    InUse { path: PathBuf },
     #[error("`{}` is not a regular file and is not replaced", path.display())]
     NotRegular { path: PathBuf },
     #[error("cannot create the capture `{}`", path.display())]
@@ -31,6 +33,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Exists { .. } => Some("choose another file with `--output`, or replace it with `--force`"),
+            Self::InUse { .. } => Some("choose another file with `--output`, or end that recording first"),
             Self::NotRegular { .. } => Some("choose another file with `--output`"),
             Self::Create { source, .. } => create_hint(source.kind()),
             Self::Full { .. } => Some(

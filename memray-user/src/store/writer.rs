@@ -9,10 +9,12 @@ mod insert;
 mod reserve;
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use nix::fcntl::Flock;
 use rusqlite::{Connection, ErrorCode};
 
 pub use self::create::Overwrite;
@@ -40,6 +42,8 @@ pub struct CaptureWriter {
     file: PathBuf,
     /// Given back when the disk is full, so that the recording can still be closed in order.
     reserve: Reserve,
+    /// Says to other recordings that the file is taken. Closed after the connection, whose own locks would go with it.
+    _lock: Option<Flock<File>>,
 }
 
 impl CaptureWriter {
@@ -93,8 +97,10 @@ impl CaptureWriter {
             path,
             file,
             reserve: _,
+            _lock: lock,
         } = self;
         drop(connection);
+        drop(lock);
         create::remove_capture(&file).map_err(|source| StoreError::Create { path, source })
     }
 

@@ -11,6 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{BUSY_TIMEOUT, CaptureWriter, reserve::Reserve};
@@ -61,8 +65,9 @@ impl CaptureWriter {
             },
             _ => create_error(source),
         })?;
-        // Before SQLite opens the file: closing any descriptor of it drops all locks that this process has on it.
-        drop(created);
+        // Not to be closed before SQLite is done: closing any descriptor of a file drops all locks of that kind which
+        // this process has on it. A file system without such locks does without.
+        let lock = Flock::lock(created, FlockArg::LockExclusiveNonblock).ok();
         match set_up(&file, vfs) {
             Ok(connection) => {
                 let reserve = Reserve::take(file.parent().unwrap_or(Path::new("/")));
@@ -71,6 +76,7 @@ impl CaptureWriter {
                     path: path.to_owned(),
                     file,
                     reserve,
+                    _lock: lock,
                 })
             }
             Err(source) => {
@@ -111,6 +117,11 @@ fn resolve_directory(path: &Path) -> io::Result<PathBuf> {
 
 fn remove_existing(path: &Path, file: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(file) {
+        Ok(metadata) if metadata.is_file() && is_in_use(file) => {
+            return Err(StoreError::InUse {
+                path: path.to_owned(),
+            });
+        }
         Ok(metadata) if metadata.is_file() || metadata.is_symlink() => {}
         Ok(_other) => {
             return Err(StoreError::NotRegular {
@@ -128,6 +139,18 @@ fn remove_existing(path: &Path, file: &Path) -> Result<(), StoreError> {
     remove_capture(file).map_err(|source| StoreError::Create {
         path: path.to_owned(),
         source,
+    })
+}
+
+/// Another recording has the file. One of our own process would lose its locks by this; there is none.
+fn is_in_use(file: &Path) -> bool {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(file);
+    opened.is_ok_and(|file| {
+        let lock = Flock::lock(file, FlockArg::LockSharedNonblock);
+        lock.is_err_and(|(_file, errno)| errno == Errno::EWOULDBLOCK)
     })
 }
 

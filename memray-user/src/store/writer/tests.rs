@@ -43,6 +43,17 @@ fn number(path: &Path, sql: &str) -> i64 {
 }
 
 #[test]
+fn a_file_that_another_recording_writes_is_left_alone() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("capture.db");
+    let first = CaptureWriter::create(&path, Overwrite::Refuse, None).unwrap();
+    let second = CaptureWriter::create(&path, Overwrite::Replace, None);
+    assert!(matches!(second, Err(StoreError::InUse { .. })), "{second:?}");
+    first.finish().unwrap();
+    CaptureWriter::create(&path, Overwrite::Replace, None).unwrap();
+}
+
+#[test]
 fn existing_file_is_refused_and_left_as_it_is() {
     let place = place();
     fs::write(&place.capture, "mine").unwrap();
