@@ -67,7 +67,7 @@ pub const HOLD_NS: u64 = 10_000_000_000;
 pub const MAX_HOLD_TURNS: u32 = 1 << 23;
 
 /// A collector that has not been seen for so long is gone, and nobody is held for it.
-pub const HEARTBEAT_NS: u64 = 2_000_000_000;
+pub const HEARTBEAT_NS: u64 = 1_000_000_000;
 
 /// Pid namespaces that can lie in one another (`MAX_PID_NS_LEVEL`, `include/linux/pid_namespace.h`), and the initial one.
 pub const MAX_PID_NAMESPACES: u32 = 33;

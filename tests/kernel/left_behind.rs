@@ -1,6 +1,6 @@
 //! What children, programs and threads that have ended leave in the kernel's maps and in memray: nothing.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use memray_tests::{
     Attach, Script, Target,
@@ -52,4 +52,21 @@ fn maps_and_descriptors_after_many_lives() {
         processes,
         Some(i64::try_from(1 + 3 + CHILDREN + PROGRAMS).unwrap())
     );
+}
+
+/// Children are born all the time, and memray dies at any moment of it: held, stopped, half probed. Each child still
+/// ends as it must, and nothing but time passes.
+#[test]
+fn memray_killed_among_births() {
+    let script = Script::new("left_behind.py");
+    let mut target = Target::script(usual_python(), &script, &[]);
+    for round in 0..4 {
+        let attachment = Attach::to(&target).option("--follow-fork").start();
+        target.tell("children 40");
+        // Not a wait for anything: the moment is what the test is about.
+        thread::sleep(Duration::from_millis(7 + 41 * round));
+        let _killed = attachment.killed();
+        assert_eq!(target.answer(), "done");
+    }
+    assert_eq!(target.end().status, 0);
 }
