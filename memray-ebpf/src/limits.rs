@@ -69,6 +69,10 @@ pub const MAX_HOLD_TURNS: u32 = 1 << 23;
 /// A collector that has not been seen for so long is gone, and nobody is held for it.
 pub const HEARTBEAT_NS: u64 = 1_000_000_000;
 
+/// A collector that has not been seen for so long is not waited for by those who find the ring nearly full: it is stopped
+/// or gone, and the target is not to crawl for it. What finds no room is counted.
+pub const COLLECTOR_PATIENCE_NS: u64 = 5_000_000_000;
+
 /// Pid namespaces that can lie in one another (`MAX_PID_NS_LEVEL`, `include/linux/pid_namespace.h`), and the initial one.
 pub const MAX_PID_NAMESPACES: u32 = 33;
 

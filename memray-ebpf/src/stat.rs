@@ -156,7 +156,7 @@ impl StatId {
                 "threads that were held and went on before all probes were in; what came then may be missing"
             }
             Self::ProcessTableFull => {
-                "children beyond the largest number of processes that can be followed, missing"
+                "children that found no room in the table of followed processes, or in the ring, missing"
             }
         }
     }

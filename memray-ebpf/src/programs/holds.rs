@@ -17,7 +17,7 @@ use memray_ebpf::{
 
 use super::{
     allocators::register,
-    maps::{FOLLOWED, HEARTBEAT, HOLDS, count, count_n},
+    maps::{FOLLOWED, HOLDS, count, count_n, last_heartbeat_ns},
     ring::{header, reserve, submit_and_wake},
     task::{Ids, give_way, ids},
 };
@@ -69,6 +69,8 @@ struct Wait {
     since_ns: u64,
     waited_ns: u64,
     stack_pointer: u64,
+    /// Not 0: it will not go on anyway.
+    is_killed: u64,
     ids: Ids,
 }
 
@@ -79,6 +81,7 @@ fn wait(ids: Ids, stack_pointer: u64) {
         since_ns: unsafe { bpf_ktime_get_ns() },
         waited_ns: 0,
         stack_pointer,
+        is_killed: 0,
         ids,
     };
     let context = &raw mut wait;
@@ -86,7 +89,7 @@ fn wait(ids: Ids, stack_pointer: u64) {
     unsafe { bpf_loop(MAX_HOLD_TURNS, turn as *mut core::ffi::c_void, context.cast(), 0) };
     count(StatId::HoldWaits);
     count_n(StatId::HoldWaitNs, wait.waited_ns);
-    if HOLDS.remove(ids.tid).is_ok() {
+    if HOLDS.remove(ids.tid).is_ok() && wait.is_killed == 0 {
         count(StatId::HoldExpired);
     }
 }
@@ -100,8 +103,10 @@ extern "C" fn turn(_index: u32, wait: *mut Wait) -> u64 {
     if HOLDS.get_ptr(wait.ids.tid).is_none() {
         return 1;
     }
-    // SAFETY: a map value that user space writes as a whole.
-    let seen_ns = HEARTBEAT.get_ptr(0).map_or(0, |heartbeat| unsafe { *heartbeat });
-    let is_alone = now_ns > seen_ns.wrapping_add(HEARTBEAT_NS);
-    u64::from(wait.waited_ns > HOLD_NS || is_alone || !give_way(wait.stack_pointer))
+    let is_alone = now_ns > last_heartbeat_ns().wrapping_add(HEARTBEAT_NS);
+    if !give_way(wait.stack_pointer) {
+        wait.is_killed = 1;
+        return 1;
+    }
+    u64::from(wait.waited_ns > HOLD_NS || is_alone)
 }

@@ -56,14 +56,19 @@ pub(super) fn process_fork(context: RawTracePointContext) -> i32 {
     if bits == flags::SHARES_MEMORY {
         return 0;
     }
-    if let Some(mut entry) = reserve::<ForkRecord>(StatId::ThreadRingFull) {
-        entry.write(ForkRecord {
-            header: header(RecordKind::ProcessForked, 0, bits, ids),
-            child_pid,
-            reserved: 0,
-        });
-        submit(entry);
-    }
+    let Some(mut entry) = reserve::<ForkRecord>(StatId::ThreadRingFull) else {
+        if bits & flags::IS_FOLLOWED != 0 {
+            let _ = FOLLOWED.remove(child_pid);
+            count(StatId::ProcessTableFull);
+        }
+        return 0;
+    };
+    entry.write(ForkRecord {
+        header: header(RecordKind::ProcessForked, 0, bits, ids),
+        child_pid,
+        reserved: 0,
+    });
+    submit(entry);
     0
 }
 

@@ -62,7 +62,7 @@ pub(super) static HOLDS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_HOLDS
 
 /// When the collector was last at work, `CLOCK_MONOTONIC`. Written by user space.
 #[map]
-pub(super) static HEARTBEAT: Array<u64> = Array::with_max_entries(1, 0);
+static HEARTBEAT: Array<u64> = Array::with_max_entries(1, 0);
 
 /// One zeroed thread, from which new entries are made: too large for the stack of a program.
 #[map]
@@ -125,6 +125,13 @@ pub(super) fn task_offsets() -> TaskOffsets {
 pub(super) fn pid_namespace() -> PidNamespace {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const PID_NAMESPACE) }
+}
+
+/// When the collector was last at work.
+#[inline(always)]
+pub(super) fn last_heartbeat_ns() -> u64 {
+    // SAFETY: a map value that user space writes as a whole.
+    HEARTBEAT.get_ptr(0).map_or(0, |heartbeat| unsafe { *heartbeat })
 }
 
 pub(super) fn follows_children() -> bool {

@@ -7,12 +7,15 @@ use aya_ebpf::{
 };
 use memray_ebpf::{
     event::{RecordHeader, RecordKind},
-    limits::{MAX_NAME_WAIT_SPINS, MAX_THROTTLE_SPINS, NAME_WAIT_NS, RING_HIGH_WATER_BYTES, THROTTLE_NS},
+    limits::{
+        COLLECTOR_PATIENCE_NS, HEARTBEAT_NS, MAX_NAME_WAIT_SPINS, MAX_THROTTLE_SPINS, NAME_WAIT_NS,
+        RING_HIGH_WATER_BYTES, THROTTLE_NS,
+    },
     stat::StatId,
 };
 
 use super::{
-    maps::{RING, count, count_n, is_lossless},
+    maps::{RING, count, count_n, is_lossless, last_heartbeat_ns},
     task::Ids,
 };
 
@@ -86,8 +89,12 @@ pub(super) fn throttle() {
         return;
     }
     // SAFETY: takes nothing, returns a number.
+    let since_ns = unsafe { bpf_ktime_get_ns() };
+    if since_ns > last_heartbeat_ns().wrapping_add(COLLECTOR_PATIENCE_NS) {
+        return;
+    }
     let mut wait = Wait {
-        since_ns: unsafe { bpf_ktime_get_ns() },
+        since_ns,
         waited_ns: 0,
         position: 0,
     };
@@ -119,6 +126,9 @@ extern "C" fn spin(_index: u32, wait: *mut Wait) -> u64 {
 pub(super) fn await_collector() {
     // SAFETY: takes nothing, returns a number.
     let since_ns = unsafe { bpf_ktime_get_ns() };
+    if since_ns > last_heartbeat_ns().wrapping_add(HEARTBEAT_NS) {
+        return;
+    }
     let mut wait = Wait {
         since_ns,
         waited_ns: 0,

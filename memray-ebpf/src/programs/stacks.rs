@@ -119,7 +119,7 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
         announce_self::<M>(context, innermost, found.thread_state);
     }
     if let Some(id) = KNOWN_STACKS.get_ptr(key) {
-        // SAFETY: a map value; entries are never removed.
+        // SAFETY: a map value; what is removed meanwhile stays readable until the program ends.
         return Stack {
             id: unsafe { *id },
             flags: 0,

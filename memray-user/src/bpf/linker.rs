@@ -53,6 +53,9 @@ impl fmt::Debug for Link {
     }
 }
 
+/// Links that are made or closed at one time.
+const AT_ONCE: usize = 32;
+
 /// The programs that sit on functions, ready to be attached from any thread.
 #[derive(Clone)]
 pub struct Linker {
@@ -101,27 +104,26 @@ impl Linker {
     }
 
     fn link(&self, scope: Scope, groups: &[Group<'_>], order: Order) -> Result<Vec<Link>, BpfError> {
+        let link = |group: &Group<'_>| self.link_group(scope, group);
+        let made: Vec<_> = if order == Order::Running || self.multi.is_none() {
+            groups.iter().map(link).collect()
+        } else {
+            side_by_side(groups, link)
+        };
         let mut links = Vec::new();
-        if order == Order::Running || self.multi.is_none() {
-            for group in groups {
-                links.extend(self.link_group(scope, group)?);
-            }
-            return Ok(links);
-        }
-        let made: Vec<_> = thread::scope(|threads| {
-            let started: Vec<_> = groups
-                .iter()
-                .map(|group| threads.spawn(move || self.link_group(scope, group)))
-                .collect();
-            started
-                .into_iter()
-                .map(|thread| thread.join().expect("a panic ends the process before"))
-                .collect()
-        });
+        let mut failed = None;
         for result in made {
-            links.extend(result?);
+            match result {
+                Ok(made) => links.extend(made),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(links)
+        let Some(error) = failed else {
+            return Ok(links);
+        };
+        // Not here: to close a link waits for whoever is held, who may wait for the caller.
+        let _closed_here = thread::Builder::new().spawn(move || drop(links));
+        Err(error)
     }
 
     fn link_group(&self, scope: Scope, group: &Group<'_>) -> Result<Vec<Link>, BpfError> {
@@ -168,9 +170,33 @@ impl Linker {
 
 /// Takes links off side by side: each waits for the kernel, and they can wait together.
 pub fn close(links: Vec<Link>) {
-    thread::scope(|threads| {
-        for link in links {
-            threads.spawn(move || drop(link));
+    side_by_side(links, drop);
+}
+
+/// As many at one time as are of use; a thread that the system does not give is done without.
+fn side_by_side<T: Send, R: Send>(
+    items: impl IntoIterator<Item = T, IntoIter: Send>,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let items = Mutex::new(items.into_iter());
+    let results = Mutex::new(Vec::new());
+    let turn = || {
+        loop {
+            let item = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = item else { return };
+            let result = work(item);
+            results
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(result);
         }
+    };
+    let count = items.lock().unwrap_or_else(PoisonError::into_inner).size_hint().0;
+    thread::scope(|threads| {
+        for _ in 1..count.min(AT_ONCE) {
+            let _done_without = thread::Builder::new().spawn_scoped(threads, turn);
+        }
+        turn();
     });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,6 +30,6 @@ pub use linker::{Link, Linker, Order, Scope, close};
 pub use privileges::Privileges;
 pub use processes::{Memories, Processes};
 pub use recorder::{Delivery, Recorder, RecorderOptions};
-pub use ring::RingReader;
+pub use ring::{RingPosition, RingReader};
 pub use sites::{FileId, ProbeFile, ProbeSite};
 pub use verified::{VerifiedProgram, verify_programs};

@@ -1,16 +1,26 @@
 //! The reading end of the ring.
 
-use std::{os::fd::AsFd as _, time::Duration};
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::Duration,
+};
 
 use aya::maps::{MapData, RingBuf};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::system::RingPositions;
 
 /// The records of the ring, in order.
 pub struct RingReader {
     ring: RingBuf<MapData>,
     /// Told of wake-ups only: most records come without one, and are not to end a wait.
     wake_ups: Epoll,
+    positions: RingPositions,
 }
+
+/// A place in the stream of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingPosition(u64);
 
 impl std::fmt::Debug for RingReader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -25,7 +35,23 @@ impl RingReader {
             ring.as_fd(),
             EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0),
         )?;
-        Ok(Self { ring, wake_ups })
+        let positions = RingPositions::map(ring.as_fd().as_raw_fd())?;
+        Ok(Self {
+            ring,
+            wake_ups,
+            positions,
+        })
+    }
+
+    /// Behind all records that have a place in the ring, also those that are not written yet.
+    pub fn end(&self) -> RingPosition {
+        RingPosition(self.positions.producer())
+    }
+
+    /// All records before it have been taken.
+    pub fn has_passed(&self, position: RingPosition) -> bool {
+        // Positions are counted in bytes and do not come round.
+        self.positions.consumer() >= position.0
     }
 
     /// Returns after `timeout`, or when a program asks for the collector.

@@ -261,6 +261,55 @@ pub(super) fn detached_tracefs() -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOEXEC, 0) })
 }
 
+/// How far a ring has been filled and read: the first words of its first two pages (`struct bpf_ringbuf`,
+/// kernel/bpf/ringbuf.c).
+pub(super) struct RingPositions {
+    pages: std::ptr::NonNull<libc::c_void>,
+}
+
+// SAFETY: shared memory that is only read, by one thread at a time.
+unsafe impl Send for RingPositions {}
+
+impl RingPositions {
+    const PAGE_BYTES: usize = 4096;
+
+    pub(super) fn map(ring: RawFd) -> nix::Result<Self> {
+        let (length, nowhere) = (2 * Self::PAGE_BYTES, std::ptr::null_mut());
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let pages = unsafe { libc::mmap(nowhere, length, libc::PROT_READ, libc::MAP_SHARED, ring, 0) };
+        if pages == libc::MAP_FAILED {
+            return Err(nix::errno::Errno::last());
+        }
+        Ok(Self {
+            pages: std::ptr::NonNull::new(pages).ok_or(nix::errno::Errno::EINVAL)?,
+        })
+    }
+
+    pub(super) fn consumer(&self) -> u64 {
+        self.word(0)
+    }
+
+    pub(super) fn producer(&self) -> u64 {
+        self.word(Self::PAGE_BYTES)
+    }
+
+    fn word(&self, offset: usize) -> u64 {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        // SAFETY: within the mapping.
+        let word = unsafe { self.pages.as_ptr().byte_add(offset) }.cast::<AtomicU64>();
+        // SAFETY: aligned to a page, and written by the kernel and by us as a whole.
+        let word = unsafe { &*word };
+        word.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for RingPositions {
+    fn drop(&mut self) {
+        // SAFETY: made by `map`, and nothing else has it.
+        unsafe { libc::munmap(self.pages.as_ptr(), 2 * Self::PAGE_BYTES) };
+    }
+}
+
 fn length(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

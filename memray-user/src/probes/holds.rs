@@ -56,7 +56,7 @@ pub fn hold_points(elf: &ElfFile) -> Vec<HoldPoint> {
             .ok()
             .and_then(|size| elf.bytes_up_to(symbol.svma, size));
         if let Some(offset) = code.and_then(|code| behind_fork(&code)) {
-            points.extend(point(elf, symbol.svma + offset, HoldPlace::Birth));
+            points.extend(point(elf, symbol.svma.wrapping_add(offset), HoldPlace::Birth));
         }
     }
     if let Some(symbol) = elf.symbol(EXEC).filter(is_function) {

@@ -75,6 +75,7 @@ pub fn record_attached(
         return Err(error);
     }
     begun();
+    supervisor.tell_the_end();
     wait(settings.duration, &told, &relay);
     let finished = supervisor.finish();
     drop(rendezvous);

@@ -3,7 +3,7 @@
 use std::{
     sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, sync_channel},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -26,6 +26,12 @@ use crate::{
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// How often the resident size is read; memray's default.
 const RSS_INTERVAL_NS: u64 = 10_000_000;
+/// Of so many processes the resident size is read in each interval.
+const PROCESSES_PER_RSS_INTERVAL: usize = 16;
+/// How long is waited for a record that has its place in the ring and is not written: its thread is in the program that
+/// writes it, and has lost the CPU or waits for a page.
+const UNWRITTEN_PATIENCE: Duration = Duration::from_millis(100);
+const UNWRITTEN_INTERVAL: Duration = Duration::from_micros(50);
 /// Records taken at one go, so that requests and batches have their turn however fast the target is.
 const RECORDS_AT_ONCE: u64 = 200_000;
 
@@ -222,18 +228,22 @@ impl State {
                 drained_ns = now;
                 self.ring.wait(POLL_INTERVAL);
             }
-            match requests.try_recv() {
-                Err(TryRecvError::Empty) => {}
-                Ok(Request::Finish) => return self.finish(),
-                Ok(Request::Abandon) | Err(TryRecvError::Disconnected) => {
-                    return (self.writer, self.losses);
+            loop {
+                match requests.try_recv() {
+                    Err(TryRecvError::Empty) => break,
+                    Ok(Request::Finish) => return self.finish(),
+                    Ok(Request::Abandon) | Err(TryRecvError::Disconnected) => {
+                        return (self.writer, self.losses);
+                    }
+                    Ok(request) => self.serve(request),
                 }
-                Ok(request) => self.serve(request),
             }
             let now = monotonic_ns();
             if now >= next_rss_ns {
                 self.sample_rss(now);
-                next_rss_ns = now + RSS_INTERVAL_NS;
+                // Of many processes less often: it is a file of /proc each.
+                let scale = 1 + self.processes.len() / PROCESSES_PER_RSS_INTERVAL;
+                next_rss_ns = now + RSS_INTERVAL_NS * u64::try_from(scale).unwrap_or(1);
             }
             if now >= next_batch_ns {
                 self.read_counters();
@@ -300,23 +310,39 @@ impl State {
             remembered,
             messages,
             memories,
+            processes,
             ..
         } = self;
         ring.drain(RECORDS_AT_ONCE, |record| {
             ingest.push(record);
-            remembered.note(record);
+            remembered.note(record, memories);
             if let Some(event) = ControlEvent::of(record) {
                 if let ControlEvent::Executed { pid, .. } = event {
                     // What stays is in the way of nobody.
                     let _left = remembered.end(pid, memories);
+                    processes.retain(|(_, process)| process.pid() != pid);
                 }
                 let _supervisor_gone = messages.send(Message::Control(event));
             }
         })
     }
 
+    /// Takes in all that is in the ring now, however much is added meanwhile.
     fn drain(&mut self) {
-        while self.drain_some() > 0 {}
+        let end = self.ring.end();
+        let mut unwritten_since = None;
+        while !self.ring.has_passed(end) {
+            let _not_written = self.heartbeat.beat(monotonic_ns());
+            if self.drain_some() > 0 {
+                unwritten_since = None;
+                continue;
+            }
+            if unwritten_since.get_or_insert_with(Instant::now).elapsed() > UNWRITTEN_PATIENCE {
+                // What it says is taken in later; of a process that has ended by then it is counted.
+                return;
+            }
+            thread::sleep(UNWRITTEN_INTERVAL);
+        }
     }
 
     fn add(&mut self, life: NewLife) -> ProcessId {

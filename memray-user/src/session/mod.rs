@@ -24,6 +24,7 @@ mod rendezvous;
 mod run;
 mod script;
 mod supervisor;
+mod workers;
 mod writer;
 
 use std::{path::PathBuf, sync::mpsc::Sender, time::Duration};
@@ -61,6 +62,8 @@ pub struct CaptureSettings {
     pub delivery: Delivery,
     /// Record children, and theirs.
     pub follow_children: bool,
+    /// More than one process is asked for.
+    pub has_several_processes: bool,
 }
 
 /// Creates the capture and starts to read the ring.

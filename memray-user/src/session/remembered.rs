@@ -3,7 +3,7 @@
 //! The kernel's tables of stacks and code objects are keyed by what cannot be enumerated by process. A process adds to
 //! them by records that pass through here.
 
-use memray_ebpf::event::RecordKind;
+use memray_ebpf::{event::RecordKind, limits::MAX_KNOWN_STACKS};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
@@ -37,7 +37,7 @@ impl Remembered {
     }
 
     /// Takes in a record of the ring; most are none of these.
-    pub(super) fn note(&mut self, record: &[u8]) {
+    pub(super) fn note(&mut self, record: &[u8], memories: &Memories) {
         let Some(kind) = record.first().and_then(|&kind| RecordKind::from_raw(kind)) else {
             return;
         };
@@ -54,12 +54,17 @@ impl Remembered {
             return;
         };
         match record {
-            Record::StackEnd(end, _) => life.stacks.push(end.hash),
+            // A table that is full takes in no more, and says each stack again.
+            Record::StackEnd(end, _) if life.stacks.len() < MAX_KNOWN_STACKS as usize => {
+                life.stacks.push(end.hash);
+            }
             Record::Code(code) => {
                 life.codes.insert(code.code);
             }
             Record::CodeFreed(freed) => {
                 life.codes.remove(&freed.code);
+                // All stacks have new hashes from here on: those from before are not found again.
+                let _left = memories.forget_stacks(&std::mem::take(&mut life.stacks));
             }
             _ => {}
         }

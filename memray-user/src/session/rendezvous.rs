@@ -2,7 +2,8 @@
 //!
 //! Each recording listens at an abstract address with the number of its pid namespace and its own pid in it. Whoever
 //! wants an end of the recording of a process asks all of them. A question is a pid on a line, an answer a word:
-//! `unknown`, or `detached` when the probes are off. The connection is closed when the capture holds all of it.
+//! `unknown`, or `detached` when the probes are off. The connection is closed when the capture holds all of the process,
+//! and is finished if it was the last.
 
 use std::{
     fs,
@@ -14,6 +15,7 @@ use std::{
             net::{SocketAddr, UnixListener, UnixStream},
         },
     },
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -35,10 +37,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
 /// Longest question and answer.
 const LINE_BYTES: u64 = 64;
 
-/// Answers those who want an end, until it is dropped with the process.
-#[derive(Debug)]
+/// Answers those who want an end. Dropped when the capture is whole, which lets them go.
+#[derive(Debug, Default)]
 pub(super) struct Rendezvous {
-    _address: Option<String>,
+    is_over: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Rendezvous {
@@ -47,20 +49,34 @@ impl Rendezvous {
         let name = format!("{}{}", prefix(), std::process::id());
         let listener =
             SocketAddr::from_abstract_name(&name).and_then(|address| UnixListener::bind_addr(&address));
+        let rendezvous = Self::default();
         let Ok(listener) = listener else {
-            return Self { _address: None };
+            return rendezvous;
         };
+        let is_over = Arc::clone(&rendezvous.is_over);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let supervisor = supervisor.clone();
-                thread::spawn(move || answer(&stream, &supervisor));
+                let (supervisor, is_over) = (supervisor.clone(), Arc::clone(&is_over));
+                thread::spawn(move || answer(&stream, &supervisor, &is_over));
             }
         });
-        Self { _address: Some(name) }
+        rendezvous
     }
 }
 
-fn answer(stream: &UnixStream, supervisor: &SupervisorHandle) -> Option<()> {
+impl Drop for Rendezvous {
+    fn drop(&mut self) {
+        let (is_over, changed) = &*self.is_over;
+        *is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
+    }
+}
+
+fn answer(
+    stream: &UnixStream,
+    supervisor: &SupervisorHandle,
+    is_over: &(Mutex<bool>, Condvar),
+) -> Option<()> {
     if !is_trusted(stream) {
         return None;
     }
@@ -71,10 +87,10 @@ fn answer(stream: &UnixStream, supervisor: &SupervisorHandle) -> Option<()> {
     let mut writer = stream;
     writeln!(writer, "{word}").ok()?;
     if detached? {
-        // The last of the recording, which ends now: the kernel closes the connection with us.
-        loop {
-            thread::park();
-        }
+        // The last of the recording, which ends now.
+        let (is_over, changed) = is_over;
+        let guard = is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(guard, |is_over| !*is_over));
     }
     Some(())
 }
@@ -109,9 +125,9 @@ fn ask(stream: &UnixStream, pid: u32) -> io::Result<bool> {
     if read_line(stream)? != DETACHED {
         return Ok(false);
     }
-    // To the end of the connection.
+    // To the end of the connection, of whatever kind: detached it is.
     let mut rest = io::Read::take(stream, LINE_BYTES);
-    io::copy(&mut rest, &mut io::sink())?;
+    let _ended = io::copy(&mut rest, &mut io::sink());
     Ok(true)
 }
 

@@ -44,7 +44,7 @@ pub struct Recorded {
     pub problem: Option<StoreError>,
 }
 
-/// How soon it is noticed that the last child has ended.
+/// How soon it is noticed that nothing is recorded any more.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What is said on the way.
@@ -75,9 +75,9 @@ pub fn record(
     let (supervisor, told) = SupervisorThread::start(recorder, settings.capture.clone(), clock)?;
     let rendezvous = Rendezvous::open(supervisor.handle());
     let mut launched = Launched::default();
-    let status = launched.run(settings, &mut child, &supervisor, listener);
-    let status = match status {
-        Ok(status) => status,
+    let ended = launched.run(settings, &mut child, &supervisor, &told, listener);
+    let ended = match ended {
+        Ok(ended) => ended,
         Err(error) => {
             // The child is killed first, so that nothing is left that could fill the ring.
             drop(child);
@@ -85,12 +85,15 @@ pub fn record(
             return Err(error);
         }
     };
-    supervisor.child_ended(child.pid(), shell_status(status));
-    if launched.has_begun {
-        wait_for_children(&told, &relay, listener);
+    if let Some(status) = ended {
+        supervisor.child_ended(child.pid(), shell_status(status));
+        if launched.has_begun {
+            wait_for_children(&told, &relay, listener);
+        }
     }
     let finished = supervisor.finish();
     drop(rendezvous);
+    let status = ended.map_or_else(|| child.wait(), Ok)?;
     let Some((losses, problem)) = finished.capture else {
         let program = settings.launch.program.clone();
         return Err(SessionError::NothingRecorded { program, status });
@@ -111,14 +114,15 @@ struct Launched {
 }
 
 impl Launched {
-    /// To the end of the program.
+    /// To the end of the program, or until it is recorded no longer.
     fn run(
         &mut self,
         settings: &RunSettings,
         child: &mut Child<'_>,
         supervisor: &SupervisorThread,
+        told: &Receiver<Notice>,
         listener: &impl RunListener,
-    ) -> Result<ExitStatus, SessionError> {
+    ) -> Result<Option<ExitStatus>, SessionError> {
         let is_script = is_script(&settings.launch.program).unwrap_or(false);
         let outcome = child.run_until_released(|loaded| {
             let adopted = supervisor.adopt(Adoption {
@@ -137,6 +141,7 @@ impl Launched {
             if !self.has_begun {
                 self.has_begun = true;
                 listener.begun();
+                supervisor.tell_the_end();
             }
             self.has_python |= adopted == Adopted::Python;
             Ok(match adopted {
@@ -144,9 +149,16 @@ impl Launched {
                 Adopted::Other | Adopted::Refused => Decision::WatchForExec,
             })
         })?;
-        match outcome {
-            Outcome::Ended(status) => Ok(status),
-            Outcome::Released => Ok(child.wait()?),
+        if let Outcome::Ended(status) = outcome {
+            return Ok(Some(status));
+        }
+        loop {
+            if let Some(status) = child.wait_for(LOOK_INTERVAL)? {
+                return Ok(Some(status));
+            }
+            if told.try_recv().is_ok() {
+                return Ok(None);
+            }
         }
     }
 }

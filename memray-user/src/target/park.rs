@@ -4,20 +4,13 @@
 //! by itself, and if the thread that stopped it ends, also by SIGKILL, the kernel lets it go. One thread of ours must do
 //! both, because the kernel ties a traced thread to the one that traces it.
 
-use std::{
-    io, thread,
-    time::{Duration, Instant},
-};
+use std::io;
 
 use nix::{
     errno::Errno,
     sys::ptrace::{self, Options},
     unistd::Pid,
 };
-
-/// From the end of a probe to the stop it is some microseconds.
-const STOP_TIMEOUT: Duration = Duration::from_secs(1);
-const LOOK_INTERVAL: Duration = Duration::from_micros(50);
 
 /// A thread that stops before it executes another instruction of its program.
 #[derive(Debug)]
@@ -35,27 +28,60 @@ impl ParkedThread {
         let parked = Self { tid };
         match ptrace::interrupt(tid) {
             Ok(()) => Ok(parked),
+            // It is gone: nothing else makes this fail after the one above.
             Err(errno) => {
-                parked.let_go();
+                parked.reap();
                 Err(errno.into())
             }
         }
     }
 
-    /// The thread goes on as if nothing had been, with the signal that it may have been about to get.
-    pub fn let_go(self) {
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while Instant::now() < deadline {
-            match stop_status(self.tid) {
-                // Gone, or not ours.
-                Err(_errno) => return,
-                Ok(None) => thread::sleep(LOOK_INTERVAL),
-                Ok(Some(status)) if libc::WIFSTOPPED(status) => {
-                    let _gone = self.detach(pending_signal(status));
-                    return;
-                }
-                Ok(Some(_ended)) => return,
+    /// The thread goes on as if nothing had been, with the signal that it may have been about to get. Gives itself back
+    /// if the thread has not come to its stop yet: ask again.
+    ///
+    /// Whether it has is asked by `PTRACE_GETSIGINFO` and not by waitpid(2): if the thread is of a child of ours, whoever
+    /// waits for that child takes the news away.
+    pub fn let_go(self) -> Result<(), Self> {
+        match ptrace::getsiginfo(self.tid) {
+            Ok(info) => {
+                let _gone = self.detach(pending_signal(info.si_signo, info.si_code));
+                Ok(())
             }
+            // Stopped by job control as well.
+            Err(Errno::EINVAL) => {
+                let _gone = self.detach(0);
+                Ok(())
+            }
+            Err(_not_stopped) if self.is_running() => Err(self),
+            Err(_gone) => {
+                self.reap();
+                Ok(())
+            }
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        let stat = std::fs::read(format!("/proc/{}/stat", self.tid)).unwrap_or_default();
+        let name_end = stat.iter().rposition(|&byte| byte == b')');
+        let state = name_end.and_then(|end| stat.get(end + 2));
+        !matches!(state, None | Some(b'Z' | b'X'))
+    }
+
+    /// The parent of a traced process that has ended learns of it when its tracer has.
+    #[expect(unsafe_code, reason = "nix refuses statuses with real-time signals")]
+    fn reap(&self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid)).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        let is_our_child = parent.is_some_and(|parent| parent.trim() == std::process::id().to_string());
+        if !is_our_child {
+            // SAFETY: a null status is allowed.
+            unsafe {
+                libc::waitpid(
+                    self.tid.as_raw(),
+                    std::ptr::null_mut(),
+                    libc::__WALL | libc::WNOHANG,
+                )
+            };
         }
     }
 
@@ -69,27 +95,22 @@ impl ParkedThread {
     }
 }
 
-/// What waitpid(2) says without blocking.
-#[expect(unsafe_code, reason = "nix refuses statuses with real-time signals")]
-fn stop_status(tid: Pid) -> Result<Option<i32>, Errno> {
-    let mut status = 0;
-    // SAFETY: `status` is writable for the time of the call.
-    let waited = unsafe { libc::waitpid(tid.as_raw(), &raw mut status, libc::__WALL | libc::WNOHANG) };
-    Errno::result(waited).map(|waited| (waited != 0).then_some(status))
-}
-
 /// The signal that the thread was stopped before it got; 0 for a stop of ours.
-fn pending_signal(status: i32) -> i32 {
-    if status >> 16 == 0 {
-        libc::WSTOPSIG(status)
-    } else {
+fn pending_signal(signal: i32, code: i32) -> i32 {
+    if code >> 8 == libc::PTRACE_EVENT_STOP {
         0
+    } else {
+        signal
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::{
+        process::{Command, Stdio},
+        thread,
+        time::{Duration, Instant},
+    };
 
     use super::*;
     use crate::target::process::Process;
@@ -114,7 +135,7 @@ mod tests {
         let parked = ParkedThread::park(child.id()).unwrap();
         wait_for(&process, b"t");
         assert!(ParkedThread::park(child.id()).is_err());
-        parked.let_go();
+        parked.let_go().unwrap();
         wait_for(&process, b"RS");
         drop(child.stdin.take());
         assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -123,10 +144,8 @@ mod tests {
 
     #[test]
     fn a_signal_that_was_on_its_way_arrives() {
-        assert_eq!(pending_signal(libc::SIGUSR1 << 8 | 0x7f), libc::SIGUSR1);
-        assert_eq!(
-            pending_signal(libc::PTRACE_EVENT_STOP << 16 | libc::SIGTRAP << 8 | 0x7f),
-            0
-        );
+        assert_eq!(pending_signal(libc::SIGUSR1, 0), libc::SIGUSR1);
+        let stop = libc::PTRACE_EVENT_STOP << 8 | libc::SIGTRAP;
+        assert_eq!(pending_signal(libc::SIGTRAP, stop), 0);
     }
 }

@@ -31,16 +31,16 @@ pub fn open_in_root(process: &Process, path: &Path) -> io::Result<File> {
         ("cwd", ResolveFlag::RESOLVE_NO_MAGICLINKS)
     };
     let directory = File::open(process.proc_directory().join(directory))?;
-    // Not to block on a pipe.
+    // To open a device can be an act. So it is looked at first, and opened when it is known to be a file.
     let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .mode(Mode::empty())
         .resolve(resolve);
-    let file = File::from(openat2(&directory, path, how)?);
-    if !file.metadata()?.is_file() {
+    let found = File::from(openat2(&directory, path, how)?);
+    if !found.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    Ok(file)
+    File::open(path_of(&found))
 }
 
 /// The dynamic loader that comes with the program `path` if the process executes it. None for a static program, and for

@@ -1,11 +1,8 @@
 //! Children, other programs, and a first thread that ends before the others.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::{Birth, IDLE, Stage, Supervisor, Tracked, record::Attach};
+use super::{Birth, IDLE, RELEASE_INTERVAL, Stage, Supervisor, Tracked, record::Attach};
 use crate::{
     model::ProcessOrigin,
     session::prepare::{Demand, prepare},
@@ -17,6 +14,8 @@ use crate::{
 const LOADING: Duration = Duration::from_millis(200);
 /// What is too short for two children is not worth a sweep each.
 const SWEEP_DELAY: Duration = Duration::from_millis(20);
+/// From one sweep to the next.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// After the end of its first thread a process mostly ends.
 const LEADER_DELAY: Duration = Duration::from_millis(20);
 
@@ -26,13 +25,15 @@ impl Supervisor {
             .tracked
             .values()
             .flat_map(|tracked| [tracked.look_at, tracked.look_for_threads_at]);
-        dues.chain([self.sweep_at])
+        let leaving = (!self.leaving.is_empty()).then(|| Instant::now() + RELEASE_INTERVAL);
+        dues.chain([self.sweep_at, leaving])
             .flatten()
             .min()
             .unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     pub(super) fn do_what_is_due(&mut self) {
+        self.let_leave();
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.sweep_at) {
@@ -69,14 +70,15 @@ impl Supervisor {
         }
         self.tracked.insert(child_pid, child);
         if self.ends.watch(child_pid).is_err() {
-            // It has ended already, and was reaped.
+            // It has ended already, and was reaped; or nothing more can be opened.
+            self.miss_probes(child_pid);
             self.tracked.remove(&child_pid);
             let _left = self.processes.unfollow(child_pid);
             self.tell_if_all_ended();
             return;
         }
         if is_copy && self.record_child(child_pid, parent_pid).is_err() {
-            // The end of the child, of which we are told, or something that it has not survived.
+            self.miss_probes(child_pid);
             self.birth_linked(child_pid);
         }
     }
@@ -102,8 +104,10 @@ impl Supervisor {
             return;
         };
         tracked.execute();
-        // The kernel knows the process by a thread that is gone.
-        tracked.is_leaderless |= by_other_thread;
+        tracked.has_stale_links |= by_other_thread;
+        if by_other_thread {
+            self.held_places.retain(|(of, ..)| *of != pid);
+        }
         if tracked.is_launching {
             return;
         }
@@ -121,12 +125,11 @@ impl Supervisor {
         if !self.tracked.get(&pid).is_some_and(is_starting) {
             return;
         }
-        let Ok(prepared) = prepare(pid, &mut self.plans, Demand::Whatever) else {
-            // Its end, of which we are told.
-            return;
-        };
-        if self.record(prepared, Attach::Now).is_ok() {
-            self.began_late(pid);
+        let recorded = prepare(pid, &mut self.plans, Demand::Whatever)
+            .and_then(|prepared| self.record(prepared, Attach::Now));
+        match recorded {
+            Ok(()) => self.began_late(pid),
+            Err(_not_recorded) => self.miss_probes(pid),
         }
     }
 
@@ -140,8 +143,8 @@ impl Supervisor {
 
     /// Others may go on.
     fn look_for_threads(&mut self, pid: u32) {
-        let threads = Process::open(pid).and_then(|process| process.threads());
-        if threads.map_or(0, |threads| threads.len()) < 2 {
+        // A thread that is on its way out, with the memory of the whole process to give back, shows no program.
+        if !Process::open(pid).is_ok_and(|process| process.is_leaderless()) {
             return;
         }
         let Some(tracked) = self.tracked.get_mut(&pid) else {
@@ -162,17 +165,20 @@ impl Supervisor {
     /// A child that is not followed has its parent's breakpoints in its memory.
     pub(super) fn sweep_soon(&mut self) {
         if self.sweep_at.is_none() {
-            self.sweep_at = Some(Instant::now() + SWEEP_DELAY);
+            self.sweep_at = Some(self.next_sweep.max(Instant::now() + SWEEP_DELAY));
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&mut self) {
+        // Each walks through every process that maps the files, whose forks wait meanwhile.
+        self.next_sweep = Instant::now() + SWEEP_INTERVAL;
         let mut sites = Vec::new();
         for tracked in self.tracked.values() {
             sites.extend_from_slice(&tracked.sites);
         }
         let linker = self.linker.clone();
-        // It pays a little longer if this fails.
-        thread::spawn(move || linker.sweep(&sites));
+        self.workers.run(move || {
+            let _pays_longer = linker.sweep(&sites);
+        });
     }
 }

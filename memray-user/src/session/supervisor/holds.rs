@@ -96,11 +96,20 @@ impl Supervisor {
                 }
                 let recorded = prepare(pid, &mut self.plans, Demand::Whatever)
                     .and_then(|prepared| self.record(prepared, Attach::Held { tid: Some(tid) }));
+                if recorded.is_err() {
+                    self.miss_probes(pid);
+                }
                 recorded.is_err()
             }
             Stage::Recorded(_) => {
-                !progress.is_consistent(&process)
-                    || !self.look_at_libraries(&process, tid).unwrap_or_default()
+                if !progress.is_consistent(&process) {
+                    return true;
+                }
+                let waits = self.look_at_libraries(&process, tid);
+                if waits.is_err() {
+                    self.miss_probes(pid);
+                }
+                !waits.unwrap_or_default()
             }
         }
     }

@@ -22,10 +22,10 @@ use std::{
 use self::tracked::{Birth, Stage, Tracked};
 use super::{
     CaptureSettings, closer::Closer, collector::Collector, control::ControlEvent, ends::Ends,
-    error::SessionError, plans::FilePlans,
+    error::SessionError, plans::FilePlans, workers::Workers,
 };
 use crate::{
-    bpf::{self, BpfError, FileId, Link, Linker, Processes, Recorder},
+    bpf::{self, BpfError, FileId, Link, Linker, ProbeSite, Processes, Recorder},
     model::{LossRow, ProcessOrigin},
     session::clock::Clock,
     store::StoreError,
@@ -63,6 +63,8 @@ pub(super) enum Message {
         life: u32,
         /// Waits for it.
         tid: Option<u32>,
+        /// What they are on.
+        sites: Vec<ProbeSite>,
         links: Result<Vec<Link>, BpfError>,
     },
     Ended {
@@ -74,8 +76,11 @@ pub(super) enum Message {
         pid: u32,
         status: Option<i32>,
     },
+    /// Whoever asked for processes has all of them, and wants to know when they have ended.
+    Begun,
     /// To record a process no longer. The answer is none if it is not recorded, else whether it was the last.
     Detach(u32, SyncSender<Option<bool>>),
+    DetachDrained(u32, SyncSender<Option<bool>>),
     /// The probes of a process are off.
     Detached(u32, SyncSender<Option<bool>>),
     Finish(SyncSender<Finished>),
@@ -133,7 +138,11 @@ impl SupervisorThread {
             messages: messages.clone(),
             notices,
             sweep_at: None,
+            next_sweep: Instant::now(),
             parked: BTreeMap::new(),
+            leaving: Vec::new(),
+            workers: Workers::start(),
+            has_begun: false,
         };
         let thread = thread::spawn(move || {
             // Whoever is held waits for it.
@@ -145,6 +154,11 @@ impl SupervisorThread {
 
     pub(super) fn adopt(&self, adoption: Adoption) -> Result<Adopted, SessionError> {
         self.ask(|answer| Message::Adopt(adoption, answer))
+    }
+
+    /// From here on it is told when no process is left.
+    pub(super) fn tell_the_end(&self) {
+        self.send(Message::Begun);
     }
 
     /// A child of ours has ended.
@@ -230,8 +244,13 @@ struct Supervisor {
     notices: Sender<Notice>,
     /// When to take breakpoints out of children that are not followed.
     sweep_at: Option<Instant>,
+    next_sweep: Instant,
     /// Threads that are stopped until their probes are in.
     parked: BTreeMap<u32, ParkedThread>,
+    /// Threads that were let go before they had come to their stop.
+    leaving: Vec<ParkedThread>,
+    workers: Workers,
+    has_begun: bool,
 }
 
 /// How often held threads are let go while the recording ends.
@@ -245,12 +264,12 @@ impl Supervisor {
             let wait = self.next_due().saturating_duration_since(Instant::now());
             match received.recv_timeout(wait) {
                 Ok(Message::Finish(answer)) => {
-                    let finished = self.finish();
+                    let finished = self.finish(received);
                     let _caller_gone = answer.send(finished);
                     return;
                 }
                 Ok(Message::Abandon(answer)) => {
-                    let abandoned = self.abandon();
+                    let abandoned = self.abandon(received);
                     let _caller_gone = answer.send(abandoned);
                     return;
                 }
@@ -276,14 +295,23 @@ impl Supervisor {
                 pid,
                 life,
                 tid,
+                sites,
                 links,
-            } => self.linked(pid, life, tid, links),
+            } => self.linked(pid, life, tid, &sites, links),
             Message::Ended { pid, status } => {
                 self.drain();
                 self.send(Message::EndedDrained { pid, status });
             }
             Message::EndedDrained { pid, status } => self.ended(pid, status),
-            Message::Detach(pid, answer) => self.detach(pid, answer),
+            Message::Begun => {
+                self.has_begun = true;
+                self.tell_if_all_ended();
+            }
+            Message::Detach(pid, answer) => {
+                self.drain();
+                self.send(Message::DetachDrained(pid, answer));
+            }
+            Message::DetachDrained(pid, answer) => self.detach(pid, answer),
             Message::Detached(pid, answer) => {
                 self.detached(pid);
                 let is_last = self.tracked.is_empty() && self.detaching == 0;
@@ -338,7 +366,7 @@ impl Supervisor {
     /// Lets a thread go. What fails costs it the rest of the longest time that a thread is held.
     fn release(&mut self, tid: u32) {
         match self.parked.remove(&tid) {
-            Some(thread) => thread.let_go(),
+            Some(thread) => self.leaving.extend(thread.let_go().err()),
             None => {
                 let _waits_longer = self.processes.release(tid);
             }
@@ -354,11 +382,17 @@ impl Supervisor {
         self.let_go(pid, &tracked);
         let _left = self.processes.remove_target(pid);
         self.closer.close(std::mem::take(&mut tracked.links));
-        if let (Some(collector), Some(process_id)) = (&self.collector, tracked.process_id()) {
-            if matches!(tracked.birth, Birth::Awaited { .. }) {
-                collector.began_late(process_id);
+        if let Some(collector) = &self.collector {
+            let is_unseen = tracked.stage == Stage::Starting && tracked.has_executed;
+            if is_unseen && let Some(parent) = tracked.parent {
+                collector.began_late(parent);
             }
-            collector.end(process_id, pid, status);
+            if let Some(process_id) = tracked.process_id() {
+                if matches!(tracked.birth, Birth::Awaited { .. }) {
+                    collector.began_late(process_id);
+                }
+                collector.end(process_id, pid, status);
+            }
         }
         self.tell_if_all_ended();
     }
@@ -377,7 +411,7 @@ impl Supervisor {
         self.detaching += 1;
         let links = std::mem::take(&mut tracked.links);
         let messages = self.messages.clone();
-        thread::spawn(move || {
+        self.workers.run(move || {
             bpf::close(links);
             let _supervisor_gone = messages.send(Message::Detached(pid, answer));
         });
@@ -407,12 +441,12 @@ impl Supervisor {
     }
 
     fn tell_if_all_ended(&self) {
-        if self.tracked.is_empty() && self.detaching == 0 {
+        if self.has_begun && self.tracked.is_empty() && self.detaching == 0 {
             let _session_gone = self.notices.send(Notice::AllEnded);
         }
     }
 
-    fn finish(mut self) -> Finished {
+    fn finish(self, received: &Receiver<Message>) -> Finished {
         if let Some(collector) = &self.collector {
             for (pid, tracked) in &self.tracked {
                 if let Some(process_id) = tracked.process_id() {
@@ -420,35 +454,66 @@ impl Supervisor {
                 }
             }
         }
-        self.take_all_off();
-        let capture = self.collector.take().map(Collector::finish);
-        self.closer.finish();
-        drop(self.recorder);
+        let Self {
+            recorder,
+            collector,
+            closer,
+            ..
+        } = self.take_all_off(received);
+        let capture = collector.map(Collector::finish);
+        closer.finish();
+        drop(recorder);
         Finished { capture }
     }
 
-    fn abandon(mut self) -> Result<(), StoreError> {
-        self.take_all_off();
-        let abandoned = self.collector.take().map_or(Ok(()), Collector::abandon);
-        self.closer.finish();
+    fn abandon(self, received: &Receiver<Message>) -> Result<(), StoreError> {
+        let Self {
+            collector, closer, ..
+        } = self.take_all_off(received);
+        let abandoned = collector.map_or(Ok(()), Collector::abandon);
+        closer.finish();
         abandoned
     }
 
     /// Nobody is held from here on, and nothing is probed.
-    fn take_all_off(&mut self) {
-        for (_, thread) in std::mem::take(&mut self.parked) {
-            thread.let_go();
-        }
+    fn take_all_off(mut self, received: &Receiver<Message>) -> Self {
+        self.leaving
+            .extend(std::mem::take(&mut self.parked).into_values());
         let mut links = std::mem::take(&mut self.holds_for_everybody);
         for (pid, tracked) in &mut self.tracked {
             let _left = self.processes.unfollow(*pid);
             links.append(&mut tracked.links);
         }
-        let closing = thread::spawn(move || bpf::close(links));
+        // Links that are being made come as messages, as long as we give others the chance.
+        let workers = std::mem::replace(&mut self.workers, Workers::none());
+        let closing = thread::spawn(move || {
+            workers.finish();
+            bpf::close(links);
+        });
         // Who is held keeps links from closing, and can have come in just before its process was let go.
-        while !closing.is_finished() {
+        while !closing.is_finished() || !self.leaving.is_empty() {
             let _wait_longer = self.processes.release_all();
+            self.let_leave();
             thread::sleep(RELEASE_INTERVAL);
         }
+        for message in received.try_iter() {
+            if let Message::Linked { links: Ok(links), .. } = message {
+                self.closer.close(links);
+            }
+        }
+        // Before the counters are read for the last time: what is mapped from here on is not counted.
+        for pid in self.tracked.keys() {
+            let _left = self.processes.remove_target(*pid);
+        }
+        self
+    }
+
+    /// Lets those go that have come to their stop.
+    fn let_leave(&mut self) {
+        let leaving = std::mem::take(&mut self.leaving);
+        self.leaving = leaving
+            .into_iter()
+            .filter_map(|thread| thread.let_go().err())
+            .collect();
     }
 }

@@ -1,12 +1,10 @@
 //! Processes come into the recording.
 
-use std::thread;
-
 use memray_ebpf::{cookie::Cookie, follow::HoldPlace};
 
 use super::{Adopted, Adoption, Message, Stage, Supervisor, Tracked};
 use crate::{
-    bpf::{BpfError, Delivery, Link, Order, ProbeSite, Scope},
+    bpf::{BpfError, Delivery, Link, Order, ProbeSite, Scope, close},
     ingest::ScriptStart,
     model::ProcessOrigin,
     session::{
@@ -70,17 +68,11 @@ impl Supervisor {
         let Some(tracked) = self.tracked.get_mut(&life.pid) else {
             return Ok(());
         };
+        let stale = tracked.take_stale_links();
         tracked.is_leaderless |= life.is_leaderless;
-        // Places that the program before had too keep their links, which may need what keeps their breakpoints.
-        let old = if tracked.is_leaderless {
-            tracked.sites.clone()
-        } else {
-            Vec::new()
-        };
         let sites = tracked.take_new(&life.sites);
-        self.keep_if_leaderless(life.pid, &old)?;
         self.hold_at(life.pid, &life.holds)?;
-        self.attach(life.pid, sites, attach)
+        self.replace(life.pid, stale, sites, attach)
     }
 
     /// Tells everybody about a life of a process, before its first event.
@@ -128,6 +120,7 @@ impl Supervisor {
         }
         let is_new = tracked.life == 0;
         tracked.stage = Stage::Recorded(process_id);
+        tracked.has_executed = false;
         tracked.life = number;
         tracked.row = row;
         tracked.interpreter = interpreter;
@@ -153,6 +146,7 @@ impl Supervisor {
         };
         let (row, interpreter) = (parent.row.clone(), parent.interpreter.clone());
         let (files, progress, sites) = (parent.files.clone(), parent.progress, parent.sites.clone());
+        let awaits_interpreter = parent.awaits_interpreter;
         let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
         let process = Process::open(child_pid)?;
         let number = self.processes.new_life();
@@ -179,6 +173,7 @@ impl Supervisor {
         child.interpreter = interpreter;
         child.files = files;
         child.progress = progress;
+        child.awaits_interpreter = awaits_interpreter;
         let sites = child.take_new(&sites);
         self.processes.set_target(child_pid, &config, number)?;
         self.attach(child_pid, sites, Attach::Held { tid: None })
@@ -191,12 +186,24 @@ impl Supervisor {
         sites: Vec<ProbeSite>,
         attach: Attach,
     ) -> Result<(), SessionError> {
+        self.replace(pid, Vec::new(), sites, attach)
+    }
+
+    /// As [`attach`](Self::attach), after these links are gone: two at one place would tell everything twice.
+    fn replace(
+        &mut self,
+        pid: u32,
+        stale: Vec<Link>,
+        sites: Vec<ProbeSite>,
+        attach: Attach,
+    ) -> Result<(), SessionError> {
         let Some(life) = self.tracked.get(&pid).map(|tracked| tracked.life) else {
             return Ok(());
         };
         self.keep_if_leaderless(pid, &sites)?;
         match attach {
             Attach::Now => {
+                close(stale);
                 let links = self.linker.attach(Scope::Process(pid), &sites, Order::Running)?;
                 self.add_links(pid, links);
             }
@@ -205,12 +212,14 @@ impl Supervisor {
                     self.park(tid);
                 }
                 let (linker, messages) = (self.linker.clone(), self.messages.clone());
-                thread::spawn(move || {
+                self.workers.run(move || {
+                    close(stale);
                     let links = linker.attach(Scope::Process(pid), &sites, Order::Held);
                     let _supervisor_gone = messages.send(Message::Linked {
                         pid,
                         life,
                         tid,
+                        sites,
                         links,
                     });
                 });
@@ -239,23 +248,42 @@ impl Supervisor {
         pid: u32,
         life: u32,
         tid: Option<u32>,
+        sites: &[ProbeSite],
         links: Result<Vec<Link>, BpfError>,
     ) {
-        let failed = links.is_err();
         match self.tracked.get_mut(&pid) {
             Some(tracked) => {
-                tracked.links.extend(links.unwrap_or_default());
-                let is_of_this_life = tracked.life == life;
-                if failed && is_of_this_life && Process::open(pid).is_ok_and(|process| process.is_running()) {
-                    self.began_late(pid);
+                match links {
+                    Ok(links) => tracked.links.extend(links),
+                    Err(_refused) => {
+                        tracked.take_back(sites);
+                        if tracked.life == life {
+                            self.miss_probes(pid);
+                        }
+                    }
                 }
                 self.birth_linked(pid);
+                if let Some(tid) = tid {
+                    self.release(tid);
+                }
+                return;
             }
             // It ended meanwhile.
             None => self.closer.close(links.unwrap_or_default()),
         }
         if let Some(tid) = tid {
             self.release(tid);
+        }
+    }
+
+    /// Probes are missing in a process. That it has ended meanwhile is the usual reason, and no loss.
+    pub(super) fn miss_probes(&self, pid: u32) {
+        let tracked = self.tracked.get(&pid);
+        let process_id = tracked.and_then(Tracked::as_parent);
+        if let (Some(collector), Some(process_id)) = (&self.collector, process_id)
+            && Process::open(pid).is_ok_and(|process| process.is_running())
+        {
+            collector.is_not_probed(process_id);
         }
     }
 
@@ -276,7 +304,9 @@ impl Supervisor {
     /// Has threads held at these places: of everybody if children are followed, who come by as other processes.
     pub(super) fn hold_at(&mut self, pid: u32, places: &[ProbeSite]) -> Result<(), BpfError> {
         let follows = self.settings.follow_children;
-        let (scope, of) = if follows {
+        // Up to Linux 6.11 nobody can come to a place of a probe while another is held there: one link serves all then.
+        let is_shared = follows || self.settings.has_several_processes;
+        let (scope, of) = if is_shared {
             (Scope::Everybody, 0)
         } else {
             (Scope::Process(pid), pid)
@@ -294,8 +324,16 @@ impl Supervisor {
         if new.is_empty() {
             return Ok(());
         }
-        let links = self.linker.attach(scope, &new, Order::Held)?;
-        if follows {
+        let links = self
+            .linker
+            .attach(scope, &new, Order::Held)
+            .inspect_err(|_error| {
+                for site in &new {
+                    let (file, offset) = site.key();
+                    self.held_places.remove(&(of, file, offset));
+                }
+            })?;
+        if is_shared {
             self.holds_for_everybody.extend(links);
         } else {
             self.add_links(pid, links);

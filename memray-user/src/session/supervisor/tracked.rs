@@ -22,6 +22,10 @@ pub(super) enum Stage {
 
 /// A followed process, from launch, attach or fork to its end, through all its lives.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that come and go by themselves"
+)]
 pub(super) struct Tracked {
     pub(super) stage: Stage,
     /// How the next life comes into the capture, and of which process.
@@ -29,6 +33,8 @@ pub(super) struct Tracked {
     pub(super) parent: Option<ProcessId>,
     /// Somebody else looks at the program when it is loaded: it is traced for its launch.
     pub(super) is_launching: bool,
+    /// A program has begun that is not in the capture yet.
+    pub(super) has_executed: bool,
     pub(super) row: ProcessRow,
     pub(super) interpreter: Option<Interpreter>,
     pub(super) files: BTreeSet<MappedFile>,
@@ -41,7 +47,9 @@ pub(super) struct Tracked {
     pub(super) sites: Vec<ProbeSite>,
     pub(super) attached: BTreeSet<(FileId, u64)>,
     pub(super) links: Vec<Link>,
-    /// The thread by which the kernel knows the process has ended, though the process has not.
+    /// The links are of a thread that is gone: another one called exec and took its place.
+    pub(super) has_stale_links: bool,
+    /// The first thread has ended, and the process has not: the kernel finds no process for a link.
     pub(super) is_leaderless: bool,
     /// As wait(2) has it, of the first thread.
     pub(super) exit_code: Option<u32>,
@@ -75,6 +83,7 @@ impl Tracked {
             origin,
             parent,
             is_launching: false,
+            has_executed: false,
             row: ProcessRow::default(),
             interpreter: None,
             files: BTreeSet::new(),
@@ -84,6 +93,7 @@ impl Tracked {
             sites: Vec::new(),
             attached: BTreeSet::new(),
             links: Vec::new(),
+            has_stale_links: false,
             is_leaderless: false,
             exit_code: None,
             birth: Birth::None,
@@ -111,6 +121,7 @@ impl Tracked {
             self.origin = ProcessOrigin::Executed;
         }
         self.stage = Stage::Starting;
+        self.has_executed = true;
         self.interpreter = None;
         self.awaits_interpreter = false;
         self.files.clear();
@@ -118,6 +129,17 @@ impl Tracked {
         if self.birth != Birth::None {
             self.birth = Birth::Done;
         }
+    }
+
+    /// Gives away links that see nothing of the program that has begun: none of its places is probed then.
+    pub(super) fn take_stale_links(&mut self) -> Vec<Link> {
+        if !std::mem::take(&mut self.has_stale_links) {
+            return Vec::new();
+        }
+        self.is_leaderless = false;
+        self.attached.clear();
+        self.sites.clear();
+        std::mem::take(&mut self.links)
     }
 
     /// Takes in those of these places that are not probed yet, and returns them.
@@ -129,5 +151,13 @@ impl Tracked {
             .collect();
         self.sites.extend_from_slice(&new);
         new
+    }
+
+    /// These places have got no probes after all.
+    pub(super) fn take_back(&mut self, sites: &[ProbeSite]) {
+        for site in sites {
+            self.attached.remove(&site.key());
+        }
+        self.sites.retain(|site| self.attached.contains(&site.key()));
     }
 }

@@ -174,7 +174,8 @@ impl Child<'_> {
         while self.status.is_none() {
             if let Some(status) = ptrace::wait_status(self.pid)? {
                 self.status = ExitStatus::from_wait_status(status);
-                if libc::WIFSTOPPED(status) {
+                // With an event it is a stop of another thread of ours, which knows what to do (`target::park`).
+                if libc::WIFSTOPPED(status) && status >> 16 == 0 {
                     relay::stop_alike(libc::WSTOPSIG(status));
                 }
                 continue;
