@@ -102,8 +102,7 @@ fn the_program_ends() {
         target.tell(request);
         let capture = attachment.wait();
         expect_last(&capture, row);
-        // Only the parent of a process is told its exit status.
-        assert_eq!(exit_status(&capture), ["1 NULL"], "{request}");
+        assert_eq!(exit_status(&capture), [format!("1 {status}")], "{request}");
         assert_eq!(target.ended().status, status, "{request}");
     }
 }
