@@ -162,7 +162,7 @@ fn several_processes_in_one_capture() {
     ];
     assert_eq!(processes, expected);
     let rows = capture.query(
-        "SELECT pid, size, COUNT(*) FROM allocations JOIN threads USING (thread_id) JOIN processes USING (process_id)
+        "SELECT processes.pid, size, COUNT(*) FROM allocations JOIN processes USING (process_id)
          WHERE size IN (1234593, 1234595) GROUP BY process_id, size ORDER BY process_id, size",
     );
     let expected: Vec<String> = pids
