@@ -63,7 +63,7 @@ fn threads_from_before() {
     );
     let expected: Vec<String> = (0..400).map(|number| format!("thread {number}")).collect();
     assert_eq!(names.len(), expected.len());
-    // Names of threads that were there before are read at once, and all of them lived on.
+    // They all live on, so none is too late to be asked.
     names.retain(|name| !expected.contains(name));
     assert_eq!(names, Vec::<String>::new());
     assert_eq!(target.end().status, 0);
