@@ -68,7 +68,8 @@ fn ended(status: i32) -> memray_tests::target::Ended {
     }
 }
 
-/// Blocks and pages from before are unknown when they end, and nothing is wrong with that.
+/// Blocks and pages from before are unknown when they end, and nothing is wrong with that. A block that is moved is a
+/// new one; pages that are moved stay unknown, since nothing tells whether they were of a file.
 #[test]
 fn memory_from_before() {
     Python::each(|python| {
@@ -76,14 +77,11 @@ fn memory_from_before() {
         let attachment = Attach::to(&target).start();
         target.obey("free");
         let capture = attachment.finish();
-        let expected = [
-            in_main_thread("1234591 realloc freed: free_before@moved"),
-            in_main_thread("3715072 mremap freed: free_before@resized"),
-        ];
+        let expected = [in_main_thread("1234591 realloc freed: free_before@moved")];
         expect(&capture, &capture.rows(is_known), &expected);
         let unknown = capture.number("SELECT SUM(events) FROM losses WHERE reason = 'free_of_unknown'");
-        // Twenty blocks, one that was moved, one that could not be, and two mappings.
-        assert!(unknown >= Some(24), "{}: {unknown:?}", capture.name());
+        // Twenty blocks, one that was moved, and one that could not be.
+        assert!(unknown >= Some(22), "{}: {unknown:?}", capture.name());
         assert_eq!(target.end(), ended(0), "{}", capture.name());
     });
 }
@@ -164,7 +162,7 @@ fn several_processes_in_one_capture() {
     ];
     assert_eq!(processes, expected);
     let rows = capture.query(
-        "SELECT pid, size, COUNT(*) FROM allocations JOIN threads USING (thread_id) JOIN processes USING (process_id)
+        "SELECT processes.pid, size, COUNT(*) FROM allocations JOIN processes USING (process_id)
          WHERE size IN (1234593, 1234595) GROUP BY process_id, size ORDER BY process_id, size",
     );
     let expected: Vec<String> = pids

@@ -58,8 +58,8 @@ fn linked_into_a_program_without_python() {
         expect(
             &capture,
             &[
-                "1234641 malloc freed: <no Python frames> (marker)".to_owned(),
-                "1234643 malloc freed: <no Python frames> (marker)".to_owned(),
+                "1234641 malloc freed [compiled]: <no Python frames> (marker)".to_owned(),
+                "1234643 malloc freed [compiled]: <no Python frames> (marker)".to_owned(),
             ],
         );
         let expected = memray_tests::target::Ended {

@@ -26,8 +26,9 @@ fn from_outside() {
             target.obey("leak");
             let capture = attachment.finish();
             expect_leaks(&capture);
-            let process =
-                capture.query("SELECT pid, substr(python_version, 1, 4), executable FROM processes");
+            // Where the old root is still there, the kernel names files from outside.
+            let process = capture
+                .query("SELECT pid, substr(python_version, 1, 4), substr(executable, -19) FROM processes");
             let expected = format!("{} 3.{minor} /usr/bin/python3.{minor}", target.pid());
             assert_eq!(process, [expected], "{kind:?}");
             assert_eq!(target.end().status, 0, "{kind:?}");
@@ -69,8 +70,8 @@ fn several_in_one_capture() {
     }
     let capture = attachment.finish();
     let rows = capture.query(
-        "SELECT process_id, COUNT(*) FROM allocations JOIN threads USING (thread_id)
-         WHERE size IN (1234593, 1234595) GROUP BY process_id ORDER BY process_id",
+        "SELECT process_id, COUNT(*) FROM allocations WHERE size IN (1234593, 1234595)
+         GROUP BY process_id ORDER BY process_id",
     );
     assert_eq!(rows, ["1 11", "2 11", "3 11"]);
     for target in inside.into_iter().chain([outside]) {

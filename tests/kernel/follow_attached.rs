@@ -15,7 +15,8 @@ fn follow_programs(attach: Attach<'static>) -> Attach<'static> {
 
 #[test]
 fn parents_and_children_go_on_with_their_own_blocks() {
-    Python::each(|python| {
+    // One after the other: a child that waits for too long is let go, and that is counted.
+    for python in &[8, 10, 12, 13].map(Python::of_pyenv) {
         let capture = attached(python, &["fork"], follow);
         expect(
             &capture,
@@ -29,7 +30,7 @@ fn parents_and_children_go_on_with_their_own_blocks() {
                 format!("2 1234707 malloc freed: {CALLER} > fork@freed by child"),
             ],
         );
-    });
+    }
 }
 
 #[test]
@@ -67,10 +68,9 @@ fn programs_that_are_started() {
         &capture,
         &[
             process(1, "attached", python, None),
-            process(2, "forked", python, Some(1)),
-            process(3, "executed", &other, Some(2)),
+            process(2, "forked", &other, Some(1)),
             format!("1 1234733 malloc live: {CALLER} > by_subprocess@after subprocess"),
-            "3 1234731 malloc live: <module> (child.py)".to_owned(),
+            "2 1234731 malloc live: <module> (child.py)".to_owned(),
         ],
     );
 }

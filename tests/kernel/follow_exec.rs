@@ -78,7 +78,7 @@ fn of_a_program_that_is_no_python() {
             process(1, origin, python, None),
             "2 executed compiled none < 1".to_owned(),
             format!("1 1234761 malloc live: {CALLER} > execute@before exec"),
-            "2 1234763 malloc live: <no Python frames> (marker)".to_owned(),
+            "2 1234763 malloc live [compiled]: <no Python frames> (marker)".to_owned(),
         ]
     };
     expect(&recorded(python, &[], &words), &expected("launched"));
@@ -102,8 +102,7 @@ fn of_every_python_in_turn() {
     }
     assert_eq!(processes(&capture), expected);
     let blocks = capture.query(
-        "SELECT process_id, COUNT(*) FROM allocations JOIN threads USING (thread_id) WHERE size = 1234769
-         GROUP BY process_id ORDER BY process_id",
+        "SELECT process_id, COUNT(*) FROM allocations WHERE size = 1234769 GROUP BY process_id ORDER BY process_id",
     );
     let expected: Vec<String> = (1..=all.len()).map(|number| format!("{number} 1")).collect();
     assert_eq!(blocks, expected);

@@ -1,4 +1,4 @@
-"""Four hundred threads that wait from before it is attached to; each keeps a block when its turn comes."""
+"""Four hundred threads that wait from before it is attached to; each keeps a block when its turn comes, and lives on."""
 
 import ctypes
 import sys
@@ -6,6 +6,7 @@ import threading
 
 malloc = ctypes.CDLL(None).malloc
 malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+end = threading.Event()
 turns = [threading.Semaphore(0) for _ in range(401)]
 
 
@@ -13,6 +14,7 @@ def wait(number):
     turns[number].acquire()
     malloc(1234661)  #: turn
     turns[number + 1].release()
+    end.wait()
 
 
 threads = [threading.Thread(target=wait, args=(number,), name="thread %d" % number) for number in range(400)]
@@ -23,3 +25,5 @@ sys.stdin.readline()
 turns[0].release()
 turns[400].acquire()
 print("done", flush=True)
+sys.stdin.read()
+end.set()
