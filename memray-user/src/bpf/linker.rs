@@ -44,6 +44,7 @@ pub enum Order {
 
 /// One program on some places of one file; dropping it takes it off, which waits for the kernel some ten milliseconds.
 pub struct Link {
+    half: Half,
     _owner: Box<dyn Send>,
 }
 
@@ -144,6 +145,7 @@ impl Linker {
             let link = multi::attach(program, group.file.path(), &group.points, is_return, pid)
                 .map_err(|error| failed(error.into()))?;
             return Ok(vec![Link {
+                half: group.half,
                 _owner: Box::new(link),
             }]);
         }
@@ -161,6 +163,7 @@ impl Linker {
                 .and_then(|link| program.take_link(link))
                 .map_err(|error| failed(error.into()))?;
             links.push(Link {
+                half: group.half,
                 _owner: Box::new(link),
             });
         }
@@ -170,7 +173,12 @@ impl Linker {
 
 /// Takes links off side by side: each waits for the kernel, and they can wait together.
 pub fn close(links: Vec<Link>) {
-    side_by_side(links, drop);
+    // First those by which the return of a call whose entry was not seen would be counted as a loss.
+    let (returns, others): (Vec<_>, Vec<_>) = links
+        .into_iter()
+        .partition(|link| link.half == Half::AllocatorReturn);
+    side_by_side(returns, drop);
+    side_by_side(others, drop);
 }
 
 /// As many at one time as are of use; a thread that the system does not give is done without.

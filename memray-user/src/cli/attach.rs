@@ -88,7 +88,6 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
             include_startup: true,
             delivery: Delivery::Lossless,
             follow_children: follow_fork,
-            has_several_processes: pids.len() > 1,
         },
         duration,
         any_program,

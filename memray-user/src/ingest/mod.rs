@@ -169,7 +169,8 @@ impl Ingest {
         }
     }
 
-    /// What comes of this pid once its process has ended in the capture is nobody's loss: it was not to be recorded.
+    /// The recording of the process with this pid ends, the process does not: to be told before its end in the capture.
+    /// What comes of it after that is nobody's loss.
     pub fn leave_out(&mut self, pid: u32) {
         self.left_out.insert(pid);
     }
@@ -220,7 +221,7 @@ impl Ingest {
         let ts = self.time(time_ns);
         if let Some(process) = self.process_mut(process_id)
             && process.started
-            && process.row.ended_ns.is_none()
+            && !process.is_over
         {
             process
                 .timeline
@@ -258,7 +259,7 @@ impl Ingest {
         };
         self.resolve_frames();
         let process = &mut self.processes[index];
-        if process.row.ended_ns.is_some() {
+        if std::mem::replace(&mut process.is_over, true) {
             return;
         }
         process.settle_all(self.last_ts, &mut self.shared);
@@ -270,7 +271,8 @@ impl Ingest {
             self.live_of_ended
                 .extend(process.live_row(&survivor, &self.shared.sites));
         }
-        process.row.ended_ns = Some(ts);
+        let goes_on = self.left_out.contains(&process.row.pid);
+        process.row.ended_ns = (!goes_on).then_some(ts);
         process.row.exit_status = exit_status;
         process.row_changed = true;
         process.forget_heap();
@@ -288,7 +290,7 @@ impl Ingest {
     pub fn take_batch(&mut self, drained_ns: u64) -> Batch {
         let drained = drained_ns.saturating_sub(self.options.clock_base_ns);
         for process in &mut self.processes {
-            if process.row.ended_ns.is_none() {
+            if !process.is_over {
                 look_again_for_names(process, &mut self.shared);
             }
             let closed = process
@@ -307,7 +309,7 @@ impl Ingest {
     /// `meta` says for each kind of event whether seen = recorded + lost.
     pub fn finish(&mut self) -> Batch {
         for process in &mut self.processes {
-            if process.row.ended_ns.is_none() {
+            if !process.is_over {
                 process.settle_all(self.last_ts, &mut self.shared);
                 process
                     .threads

@@ -39,6 +39,8 @@ pub struct Process {
     pub reader: Box<dyn CodeReader>,
     pub script: ScriptStart,
     pub started: bool,
+    /// Nothing of it is taken in any more.
+    pub is_over: bool,
     pub threads: ProcessThreads,
     pub totals: Totals,
     pub timeline: Timeline,
@@ -74,6 +76,7 @@ impl Process {
             row_changed: true,
             reader,
             started: script == ScriptStart::Immediately,
+            is_over: false,
             script,
             totals,
             timeline: Timeline::default(),

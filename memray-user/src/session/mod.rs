@@ -62,8 +62,6 @@ pub struct CaptureSettings {
     pub delivery: Delivery,
     /// Record children, and theirs.
     pub follow_children: bool,
-    /// More than one process is asked for.
-    pub has_several_processes: bool,
 }
 
 /// Creates the capture and starts to read the ring.

@@ -108,7 +108,6 @@ impl Recording {
                 include_startup,
                 delivery: Delivery::Lossless,
                 follow_children: follow_fork,
-                has_several_processes: false,
             },
             launch: Launch {
                 program: program.executable,

@@ -105,9 +105,6 @@ impl Supervisor {
         };
         tracked.execute();
         tracked.has_stale_links |= by_other_thread;
-        if by_other_thread {
-            self.held_places.retain(|(of, ..)| *of != pid);
-        }
         if tracked.is_launching {
             return;
         }

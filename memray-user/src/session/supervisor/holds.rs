@@ -70,7 +70,7 @@ impl Supervisor {
         };
         let plan = self.plans.of_loader(&file);
         // Without the hold the program comes late, and is counted.
-        let _comes_late = self.hold_at(pid, &plan.holds);
+        let _comes_late = self.hold_at(&plan.holds);
     }
 
     /// A program is being loaded, or a library. Returns whether it can go on.
@@ -142,7 +142,7 @@ impl Supervisor {
         tracked.files.extend(objects.iter().map(mapped_file));
         tracked.awaits_interpreter |= has_runtime && tracked.interpreter.is_none();
         let sites = tracked.take_new(&sites);
-        self.hold_at(pid, &holds)?;
+        self.hold_at(&holds)?;
         if sites.is_empty() {
             return Ok(false);
         }

@@ -71,7 +71,7 @@ impl Supervisor {
         let stale = tracked.take_stale_links();
         tracked.is_leaderless |= life.is_leaderless;
         let sites = tracked.take_new(&life.sites);
-        self.hold_at(life.pid, &life.holds)?;
+        self.hold_at(&life.holds)?;
         self.replace(life.pid, stale, sites, attach)
     }
 
@@ -301,44 +301,26 @@ impl Supervisor {
         }
     }
 
-    /// Has threads held at these places: of everybody if children are followed, who come by as other processes.
-    pub(super) fn hold_at(&mut self, pid: u32, places: &[ProbeSite]) -> Result<(), BpfError> {
+    /// Has threads held at these places: of everybody, for a child is another process than any link was made for, and one
+    /// whose first thread is gone is none to the kernel. Strangers go on at once.
+    pub(super) fn hold_at(&mut self, places: &[ProbeSite]) -> Result<(), BpfError> {
         let follows = self.settings.follow_children;
-        // Up to Linux 6.11 nobody can come to a place of a probe while another is held there: one link serves all then.
-        let is_shared = follows || self.settings.has_several_processes;
-        let (scope, of) = if is_shared {
-            (Scope::Everybody, 0)
-        } else {
-            (Scope::Process(pid), pid)
-        };
         let is_wanted = |site: &ProbeSite| follows || hold_place(site) != Some(HoldPlace::Birth);
         let new: Vec<ProbeSite> = places
             .iter()
-            .filter(|site| is_wanted(site))
-            .filter(|site| {
-                let (file, offset) = site.key();
-                self.held_places.insert((of, file, offset))
-            })
+            .filter(|site| is_wanted(site) && self.held_places.insert(site.key()))
             .cloned()
             .collect();
         if new.is_empty() {
             return Ok(());
         }
-        let links = self
-            .linker
-            .attach(scope, &new, Order::Held)
-            .inspect_err(|_error| {
-                for site in &new {
-                    let (file, offset) = site.key();
-                    self.held_places.remove(&(of, file, offset));
-                }
-            })?;
-        if is_shared {
-            self.holds_for_everybody.extend(links);
-        } else {
-            self.add_links(pid, links);
-            self.keep_if_leaderless(pid, &new)?;
-        }
+        let links = self.linker.attach(Scope::Everybody, &new, Order::Held);
+        let links = links.inspect_err(|_error| {
+            for site in &new {
+                self.held_places.remove(&site.key());
+            }
+        })?;
+        self.holds.extend(links);
         Ok(())
     }
 }

@@ -60,6 +60,10 @@ impl ProcessError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::NoSuchProcess { .. } => Some(
+                "`ps -e` lists the processes and their numbers, which in a container are the container's own"
+                    .to_owned(),
+            ),
             Self::IsThread { pid, .. } => Some(format!("use {pid}")),
             Self::NotPermitted { .. } => {
                 Some("run memray as root, or grant it CAP_SYS_PTRACE (setcap or sudo)".to_owned())
