@@ -72,7 +72,7 @@ fn ended(status: i32) -> memray_tests::target::Ended {
 /// new one; pages that are moved stay unknown, since nothing tells whether they were of a file.
 #[test]
 fn memory_from_before() {
-    Python::each(|python| {
+    for python in &[8, 12].map(Python::of_pyenv) {
         let mut target = attached(python);
         let attachment = Attach::to(&target).start();
         target.obey("free");
@@ -83,12 +83,12 @@ fn memory_from_before() {
         // Twenty blocks, one that was moved, and one that could not be.
         assert!(unknown >= Some(22), "{}: {unknown:?}", capture.name());
         assert_eq!(target.end(), ended(0), "{}", capture.name());
-    });
+    }
 }
 
 #[test]
 fn leaks_and_temporary_allocations() {
-    Python::each(|python| {
+    for python in &[8, 12].map(Python::of_pyenv) {
         let mut target = attached(python);
         let attachment = Attach::to(&target).start();
         target.obey("leak");
@@ -107,7 +107,7 @@ fn leaks_and_temporary_allocations() {
             "temporary",
             &[in_main_thread("8642179 7: temporary@pairs")],
         );
-    });
+    }
 }
 
 /// Rows of a view as `bytes allocations: stack`.

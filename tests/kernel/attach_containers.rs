@@ -19,7 +19,8 @@ fn expect_leaks(capture: &Capture) {
 #[test]
 fn from_outside() {
     for kind in Kind::ALL {
-        for minor in [14, 15] {
+        let minors: &[u8] = if kind == Kind::Pivoted { &[14, 15] } else { &[14] };
+        for &minor in minors {
             let container = Container::new(kind);
             let mut target = container.start(minor);
             let attachment = Attach::to(&target).start();

@@ -28,7 +28,13 @@ fn check(mut target: Target, status: i32) {
     expected.push(in_main_thread("1234595 malloc live: leak@one"));
     expected.extend(vec![in_main_thread("1234597 malloc freed: temporary@pairs"); 7]);
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    capture.expect(&capture.rows(is_known), &expected);
+    let rows = capture.rows(is_known);
+    // A thread that is not the first has the kernel's name where Python's could not be read.
+    let found: Vec<String> = rows
+        .iter()
+        .map(|row| capture.row_text(row).replace(" [compiled]", ""))
+        .collect();
+    capture.expect_lines(&found, &expected);
     assert_eq!(target.end().status, status, "{}", capture.name());
 }
 

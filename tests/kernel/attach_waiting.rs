@@ -49,7 +49,7 @@ fn blocked_in_a_lock() {
 fn looping_in_c_with_the_gil() {
     let library = Compiled::library("waiting.c");
     let path = library.path().to_str().unwrap();
-    Python::each(|python| {
+    for python in &[8, 11, 13].map(Python::of_pyenv) {
         check_waiting(
             python,
             &["looping", path],
@@ -59,7 +59,7 @@ fn looping_in_c_with_the_gil() {
                 "1234611 malloc live: <module>@start > looping@looped > leave@woken",
             ],
         );
-    });
+    }
 }
 
 fn attached() -> Target {

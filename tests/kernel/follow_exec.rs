@@ -1,7 +1,10 @@
 //! A process that executes another program goes on as a new life of the same process, whether children are followed
 //! or not.
 
-use memray_tests::{Capture, Compiled, Python, behavior::usual_python};
+use memray_tests::{
+    Capture, Compiled, Python,
+    behavior::{for_each_case, usual_python},
+};
 
 use super::families::{CALLER, attached, expect, process, processes, recorded, statuses};
 
@@ -31,40 +34,50 @@ fn check(capture: &Capture, origin: &str, python: &Python, other: &Python) {
 
 #[test]
 fn of_another_python() {
-    for (python, other) in pairs() {
+    for_each_case(&pairs(), |(python, other)| {
         let words = ["execute", other.program.to_str().unwrap()];
-        let capture = recorded(&python, &[], &words);
-        check(&capture, "launched", &python, &other);
+        let capture = recorded(python, &[], &words);
+        check(&capture, "launched", python, other);
         assert_eq!(statuses(&capture), ["1 NULL", "2 7"], "{}", capture.name());
-    }
+    });
 }
 
 #[test]
 fn of_another_python_when_attached() {
-    for (python, other) in pairs() {
+    for_each_case(&pairs(), |(python, other)| {
         let words = ["execute", other.program.to_str().unwrap()];
-        let capture = attached(&python, &words, |attach| attach.tolerates("program_late"));
-        check(&capture, "attached", &python, &other);
-    }
+        let capture = attached(python, &words, |attach| attach.tolerates("program_late"));
+        check(&capture, "attached", python, other);
+    });
+}
+
+fn expect_other_thread(capture: &Capture, origin: &str) {
+    expect(
+        capture,
+        &[
+            process(1, origin, usual_python(), None),
+            process(2, "executed", &Python::of_pyenv(10), Some(1)),
+            format!("1 1234765 malloc live: {CALLER} > execute_in_a_thread@before exec in a thread"),
+            "2 1234767 malloc live: <module> (child.py)".to_owned(),
+        ],
+    );
 }
 
 #[test]
 fn from_another_thread_than_the_first() {
-    let (python, other) = (usual_python(), Python::of_pyenv(10));
-    let words = ["execute_in_a_thread", other.program.to_str().unwrap()];
-    let expected = |origin: &str| {
-        [
-            process(1, origin, python, None),
-            process(2, "executed", &other, Some(1)),
-            format!("1 1234765 malloc live: {CALLER} > execute_in_a_thread@before exec in a thread"),
-            "2 1234767 malloc live: <module> (child.py)".to_owned(),
-        ]
-    };
+    let other = Python::of_pyenv(10).program;
+    let words = ["execute_in_a_thread", other.to_str().unwrap()];
     for options in [&[] as &[&str], &["--follow-fork"]] {
-        expect(&recorded(python, options, &words), &expected("launched"));
+        expect_other_thread(&recorded(usual_python(), options, &words), "launched");
     }
-    let capture = attached(python, &words, |attach| attach.tolerates("program_late"));
-    expect(&capture, &expected("attached"));
+}
+
+#[test]
+fn from_another_thread_than_the_first_when_attached() {
+    let other = Python::of_pyenv(10).program;
+    let words = ["execute_in_a_thread", other.to_str().unwrap()];
+    let capture = attached(usual_python(), &words, |attach| attach.tolerates("program_late"));
+    expect_other_thread(&capture, "attached");
 }
 
 /// What it allocates is recorded as that of any program.

@@ -4,23 +4,18 @@ use memray_tests::{Compiled, Recording, Script, behavior::usual_python};
 
 use super::families::{attached, is_known, recorded};
 
-const COUNT: usize = 1_000;
-
 #[test]
 fn short_children() {
-    let count = COUNT.to_string();
-    let captures = [
-        recorded(usual_python(), &["--follow-fork"], &["many", &count]),
-        attached(usual_python(), &["many", &count], |attach| {
-            attach.option("--follow-fork")
-        }),
-    ];
-    for capture in captures {
+    let launched = recorded(usual_python(), &["--follow-fork"], &["many", "300"]);
+    let attached = attached(usual_python(), &["many", "1000"], |attach| {
+        attach.option("--follow-fork")
+    });
+    for (capture, count) in [(launched, 300), (attached, 1_000)] {
         let rows = capture.rows(is_known);
         let mut processes: Vec<i64> = rows.iter().map(|row| row.process_id).collect();
         processes.sort_unstable();
         processes.dedup();
-        assert_eq!((rows.len(), processes.len()), (COUNT, COUNT));
+        assert_eq!((rows.len(), processes.len()), (count, count));
         let orphans = "SELECT COUNT(*) FROM processes WHERE parent_process_id IS NOT 1 AND process_id > 1";
         assert_eq!(capture.number(orphans), Some(0));
     }

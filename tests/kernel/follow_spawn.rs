@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use memray_tests::{Capture, Compiled, Python, behavior::usual_python};
+use memray_tests::{
+    Capture, Compiled, Python,
+    behavior::{for_each_case, usual_python},
+};
 
-use super::families::{CALLER, expect, is_known, process, recorded, statuses};
+use super::families::{CALLER, expect, is_known, process, processes, recorded, statuses};
 
 const FOLLOW: &[&str] = &["--follow-fork"];
 
@@ -18,28 +21,28 @@ fn pairs() -> Vec<(Python, Python)> {
 
 #[test]
 fn subprocess() {
-    for (python, other) in pairs() {
+    for_each_case(&pairs(), |(python, other)| {
         let capture = recorded(
-            &python,
+            python,
             FOLLOW,
             &["by_subprocess", other.program.to_str().unwrap()],
         );
-        let mut expected = vec![process(1, "launched", &python, None)];
+        let mut expected = vec![process(1, "launched", python, None)];
         let after = format!("1 1234733 malloc live: {CALLER} > by_subprocess@after subprocess");
         // From 3.10 on it is by vfork (Modules/_posixsubprocess.c).
         let expected_statuses = if python.version < (3, 10) {
-            expected.push(process(2, "forked", &python, Some(1)));
-            expected.push(process(3, "executed", &other, Some(2)));
+            expected.push(process(2, "forked", python, Some(1)));
+            expected.push(process(3, "executed", other, Some(2)));
             expected.extend([after, "3 1234731 malloc live: <module> (child.py)".to_owned()]);
             vec!["1 7", "2 NULL", "3 4"]
         } else {
-            expected.push(process(2, "forked", &other, Some(1)));
+            expected.push(process(2, "forked", other, Some(1)));
             expected.extend([after, "2 1234731 malloc live: <module> (child.py)".to_owned()]);
             vec!["1 7", "2 4"]
         };
         expect(&capture, &expected);
         assert_eq!(statuses(&capture), expected_statuses, "{}", capture.name());
-    }
+    });
 }
 
 #[test]
@@ -77,27 +80,39 @@ fn shells_that_wait() {
     assert_eq!(statuses(&capture), ["1 7", "2 6", "3 4"]);
 }
 
-/// The child lives in its parent's memory until it executes, and has no life of its own before; what it allocates there
-/// stays with its parent.
-#[test]
-fn vfork() {
+fn by_vfork() -> Capture {
     let library = Compiled::library("families.c");
-    let (python, other) = (usual_python(), Python::of_pyenv(9));
+    let other = Python::of_pyenv(9);
     let words = [
         "by_vfork",
         other.program.to_str().unwrap(),
         library.path().to_str().unwrap(),
     ];
-    let capture = recorded(python, FOLLOW, &words);
-    expect(
-        &capture,
-        &[
-            process(1, "launched", python, None),
-            process(2, "forked", &other, Some(1)),
-            format!("1 1234739 malloc live: {CALLER} > by_vfork@vfork"),
-            "2 1234741 malloc live: <module> (child.py)".to_owned(),
-        ],
-    );
+    recorded(usual_python(), FOLLOW, &words)
+}
+
+/// The child lives in its parent's memory until it executes, and has no life of its own before.
+#[test]
+fn vfork() {
+    let capture = by_vfork();
+    let expected = [
+        process(1, "launched", usual_python(), None),
+        process(2, "forked", &Python::of_pyenv(9), Some(1)),
+    ];
+    assert_eq!(processes(&capture), expected);
+    let rows = capture.rows(|size| size == 1_234_741);
+    capture.expect(&rows, &["1234741 malloc live: <module> (child.py)"]);
+    assert_eq!(rows[0].process_id, 2);
+}
+
+/// What it allocates before it executes stays with its parent, whose memory it is.
+#[test]
+fn allocations_between_vfork_and_exec() {
+    let capture = by_vfork();
+    let rows = capture.rows(|size| size == 1_234_739);
+    let expected = format!("1234739 malloc live: {CALLER} > by_vfork@vfork");
+    capture.expect(&rows, &[&expected]);
+    assert_eq!(rows[0].process_id, 1);
 }
 
 /// Allocations of `work` by size: processes, and rows.
@@ -126,20 +141,30 @@ fn by_size(capture: &Capture) -> BTreeMap<i64, (usize, usize)> {
 #[test]
 fn multiprocessing() {
     let each = BTreeMap::from([(1_234_751, (1, 1)), (1_234_753, (1, 1))]);
-    for python in [usual_python(), &Python::of_pyenv(8)] {
-        for method in ["fork", "spawn", "forkserver"] {
-            let capture = recorded(python, FOLLOW, &["by_multiprocessing", method]);
-            assert_eq!(by_size(&capture), each, "{}: {method}", capture.name());
-            let capture = recorded(python, FOLLOW, &["by_pool", method]);
-            let [(size, (n_processes, n_rows))] = by_size(&capture).into_iter().collect::<Vec<_>>()[..]
-            else {
-                panic!("{}: {method}", capture.name());
-            };
-            assert!(
-                size == 1_234_755 && (1..=2).contains(&n_processes) && n_rows == 8,
-                "{}: {method}: {n_rows} in {n_processes}",
-                capture.name()
-            );
-        }
+    let old = Python::of_pyenv(8);
+    let cases = [
+        (usual_python(), "fork"),
+        (usual_python(), "spawn"),
+        (usual_python(), "forkserver"),
+        (&old, "forkserver"),
+    ];
+    for (python, method) in cases {
+        let capture = recorded(python, FOLLOW, &["by_multiprocessing", method]);
+        assert_eq!(by_size(&capture), each, "{}: {method}", capture.name());
+    }
+}
+
+/// Which of them works more depends on who is faster.
+#[test]
+fn pools() {
+    for method in ["fork", "spawn"] {
+        let capture = recorded(usual_python(), FOLLOW, &["by_pool", method]);
+        let [(size, (n_processes, n_rows))] = by_size(&capture).into_iter().collect::<Vec<_>>()[..] else {
+            panic!("{method}");
+        };
+        assert!(
+            size == 1_234_755 && (1..=2).contains(&n_processes) && n_rows == 8,
+            "{method}: {n_rows} in {n_processes}"
+        );
     }
 }

@@ -3,39 +3,16 @@
 use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom},
+    thread,
+    time::{Duration, Instant},
 };
 
-use crate::behavior::wait_until;
+/// The kernel takes breakpoints away a while after their owner has gone.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Bytes in which the code of a process differs from its files; 0 for a process that is gone.
 pub fn changed_bytes(pid: u32) -> usize {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let Ok(mut memory) = File::open(format!("/proc/{pid}/mem")) else {
-        return 0;
-    };
-    let mut changed = 0;
-    for line in maps.lines() {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let [range, "r-xp", offset, _, _, ..] = words[..] else {
-            continue;
-        };
-        // The mapping itself leads to its file, whatever became of the path and whoever sees it.
-        let Ok(mut file) = File::open(format!("/proc/{pid}/map_files/{range}")) else {
-            continue;
-        };
-        let number = |text: &str| u64::from_str_radix(text, 16).expect("maps are hexadecimal");
-        let (start, end) = range.split_once('-').expect("a range has two ends");
-        let (start, end) = (number(start), number(end));
-        let length = usize::try_from(end - start).expect("it is mapped");
-        let mapped = read_at(&mut memory, start, length);
-        let original = read_at(&mut file, number(offset), length);
-        changed += mapped
-            .iter()
-            .zip(&original)
-            .filter(|(mapped, original)| mapped != original)
-            .count();
-    }
-    changed
+    changes(pid).len()
 }
 
 pub fn is_unprobed(pid: u32) -> bool {
@@ -47,7 +24,51 @@ pub fn is_unprobed(pid: u32) -> bool {
 /// # Panics
 /// If it keeps breakpoints.
 pub fn wait_unprobed(pid: u32) {
-    wait_until("the probes to go", || is_unprobed(pid).then_some(()));
+    let start = Instant::now();
+    loop {
+        let changes = changes(pid);
+        if changes.is_empty() {
+            return;
+        }
+        assert!(
+            start.elapsed() < DEADLINE,
+            "process {pid} keeps breakpoints:\n{}",
+            changes.join("\n")
+        );
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Each as its place in a file.
+fn changes(pid: u32) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let Ok(mut memory) = File::open(format!("/proc/{pid}/mem")) else {
+        return Vec::new();
+    };
+    let mut changes = Vec::new();
+    for line in maps.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [range, "r-xp", offset, _, _, ref name @ ..] = words[..] else {
+            continue;
+        };
+        // The mapping itself leads to its file, whatever became of the path and whoever sees it.
+        let Ok(mut file) = File::open(format!("/proc/{pid}/map_files/{range}")) else {
+            continue;
+        };
+        let number = |text: &str| u64::from_str_radix(text, 16).expect("maps are hexadecimal");
+        let (start, end) = range.split_once('-').expect("a range has two ends");
+        let (start, end, offset) = (number(start), number(end), number(offset));
+        let length = usize::try_from(end - start).expect("it is mapped");
+        let mapped = read_at(&mut memory, start, length);
+        let original = read_at(&mut file, offset, length);
+        if mapped == original {
+            continue;
+        }
+        let pairs = (offset..).zip(mapped.iter().zip(&original));
+        let differences = pairs.filter(|(_, (mapped, original))| mapped != original);
+        changes.extend(differences.map(|(place, _)| format!("{}+{place:#x}", name.join(" "))));
+    }
+    changes
 }
 
 /// Zeros beyond the end of the file: its last page need not be whole.
