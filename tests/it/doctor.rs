@@ -91,7 +91,8 @@ fn what_is_no_process() {
     // Beyond any pid_max.
     assert_eq!(
         doctor(1 << 30),
-        "exit status: 1\n--- stderr\nerror: no process has the id 1073741824\n"
+        "exit status: 1\n--- stderr\nerror: no process has the id 1073741824\nhint: `ps -e` lists the processes and their \
+         numbers, which in a container are the container's own\n"
     );
     let pid = std::process::id();
     std::thread::spawn(move || {
@@ -137,7 +138,7 @@ fn processes_that_have_ended() {
     wait_for_zombie(pid);
     let said = doctor(pid);
     assert!(
-        said.contains(&format!("error: the main thread of process {pid} has ended")),
+        said.contains("limited  first thread") && said.contains("interpreter         CPython"),
         "{said}"
     );
 }

@@ -104,9 +104,14 @@ impl ProcessFacts {
             Err(refusal) => refused("program", &format!("`{executable}`: "), refusal),
         }];
         findings.extend(surroundings.state.map(state));
+        if surroundings.is_leaderless {
+            let text = "has ended, others go on: while it is recorded every process that has the same files mapped pays \
+                        for the probes in them";
+            findings.push(Finding::limited("first thread", text));
+        }
         if surroundings.tracer_pid != 0 {
             let text = format!(
-                "process {} traces it, as debuggers do; memray does not need to",
+                "process {} traces it, as debuggers do; children and new libraries then wait for their probes in the kernel",
                 surroundings.tracer_pid
             );
             findings.push(Finding::ok("tracer", text));

@@ -17,6 +17,8 @@ pub const STATE_FUNCTION: &str = "_dl_debug_state";
 
 /// Offset of `r_state` in `struct r_debug` (glibc elf/link.h, musl include/link.h).
 const R_STATE: u64 = 24;
+/// Offset of `r_version`, which is 0 before the structure is filled in.
+const R_VERSION: u64 = 0;
 const RT_CONSISTENT: u32 = 0;
 const RT_ADD: u32 = 1;
 
@@ -97,16 +99,28 @@ impl LoadProgress {
         self.has_seen_add && state == Some(RT_CONSISTENT)
     }
 
+    /// The same, to be asked at any time. glibc fills in the structure and says `RT_ADD` in one go, so that between the two
+    /// nobody mostly comes.
+    pub fn is_loaded_by_now(&mut self, memory: &impl RemoteMemory) -> bool {
+        let is_filled_in = self.word(memory, R_VERSION).is_some_and(|version| version != 0);
+        self.has_seen_add |= is_filled_in;
+        self.is_loaded(memory)
+    }
+
     /// Whether a list of libraries that is in use has changed to its end. True where that cannot be told.
     pub fn is_consistent(&self, memory: &impl RemoteMemory) -> bool {
         self.state(memory).is_none_or(|state| state == RT_CONSISTENT)
     }
 
     fn state(&self, memory: &impl RemoteMemory) -> Option<u32> {
+        self.word(memory, R_STATE)
+    }
+
+    fn word(&self, memory: &impl RemoteMemory, offset: u64) -> Option<u32> {
         let structure = match self.debug_address? {
             DebugAddress::Structure(address) => address,
             DebugAddress::Pointer(address) => memory.read_u64(address).ok()?,
         };
-        memory.read_u32(structure.wrapping_add(R_STATE)).ok()
+        memory.read_u32(structure.wrapping_add(offset)).ok()
     }
 }

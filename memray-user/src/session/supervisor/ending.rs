@@ -78,6 +78,7 @@ impl Supervisor {
         if let Birth::Waiting { tid } = tracked.birth {
             self.release(tid);
         }
+        self.held_places.retain(|(of, _)| *of != pid);
     }
 
     pub(super) fn tell_if_all_ended(&self) {

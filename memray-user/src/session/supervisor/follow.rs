@@ -12,6 +12,8 @@ use crate::{
 /// How long a new program may take to its loader's first word; then it is looked at where it is. A loader has some
 /// hundred system calls to make.
 const LOADING: Duration = Duration::from_millis(200);
+/// How often a program that is not held is looked at while it is loaded.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// What is too short for two children is not worth a sweep each.
 const SWEEP_DELAY: Duration = Duration::from_millis(20);
 /// From one sweep to the next.
@@ -105,6 +107,10 @@ impl Supervisor {
         };
         tracked.execute();
         tracked.has_stale_links |= by_other_thread;
+        let has_holds = self.settings.follow_children || !by_other_thread;
+        if by_other_thread {
+            self.held_places.retain(|(of, _)| *of != pid);
+        }
         if tracked.is_launching {
             return;
         }
@@ -112,18 +118,33 @@ impl Supervisor {
             .ok()
             .and_then(|process| ElfFile::open(&process.proc_directory().join("exe")).ok())
             .is_none_or(|elf| elf.interpreter().is_some());
-        let wait = if has_loader { LOADING } else { Duration::ZERO };
-        tracked.look_at = Some(Instant::now() + wait);
+        let now = Instant::now();
+        tracked.loading_until = Some(if has_loader { now + LOADING } else { now });
+        // Held it comes by itself, in time.
+        tracked.look_at = if has_loader && has_holds {
+            tracked.loading_until
+        } else {
+            Some(now)
+        };
     }
 
     /// A program was not held where it was loaded.
     fn record_late(&mut self, pid: u32) {
         let is_starting = |tracked: &Tracked| tracked.stage == Stage::Starting && !tracked.is_launching;
-        if !self.tracked.get(&pid).is_some_and(is_starting) {
+        let Some(tracked) = self.tracked.get_mut(&pid).filter(|tracked| is_starting(tracked)) else {
+            return;
+        };
+        let now = Instant::now();
+        let is_loaded = Process::open(pid).is_ok_and(|process| {
+            let progress = tracked.progress(&process);
+            progress.is_some_and(|progress| progress.is_loaded_by_now(&process))
+        });
+        if !is_loaded && tracked.loading_until.is_some_and(|until| now < until) {
+            tracked.look_at = Some(now + LOOK_INTERVAL);
             return;
         }
         let recorded = prepare(pid, &mut self.plans, Demand::Whatever)
-            .and_then(|prepared| self.record(prepared, Attach::Now));
+            .and_then(|prepared| self.record(prepared, Attach::Held { tid: None }));
         match recorded {
             Ok(()) => self.began_late(pid),
             Err(_not_recorded) => self.miss_probes(pid),

@@ -15,7 +15,7 @@ use crate::{
         prepare::{Demand, interpreter_site, prepare},
         python::PythonProcess,
     },
-    target::{loader::Loader, process::Process, root::loader_of_program},
+    target::{process::Process, root::loader_of_program},
 };
 
 /// Longest path that the kernel takes (`PATH_MAX`, include/uapi/linux/limits.h).
@@ -70,7 +70,7 @@ impl Supervisor {
         };
         let plan = self.plans.of_loader(&file);
         // Without the hold the program comes late, and is counted.
-        let _comes_late = self.hold_at(&plan.holds);
+        let _comes_late = self.hold_at(pid, &plan.holds);
     }
 
     /// A program is being loaded, or a library. Returns whether it can go on.
@@ -81,17 +81,11 @@ impl Supervisor {
         let Ok(process) = Process::open(pid) else {
             return true;
         };
-        if tracked.progress.is_none() {
-            let loader = Loader::of(&process).ok().flatten();
-            tracked.progress = loader.map(|loader| loader.progress());
-        }
-        let Some(progress) = &mut tracked.progress else {
-            return true;
-        };
         match tracked.stage {
             Stage::Starting if tracked.is_launching => true,
             Stage::Starting => {
-                if !progress.is_loaded(&process) {
+                let progress = tracked.progress(&process);
+                if !progress.is_some_and(|progress| progress.is_loaded(&process)) {
                     return true;
                 }
                 let recorded = prepare(pid, &mut self.plans, Demand::Whatever)
@@ -102,7 +96,8 @@ impl Supervisor {
                 recorded.is_err()
             }
             Stage::Recorded(_) => {
-                if !progress.is_consistent(&process) {
+                let progress = tracked.progress;
+                if !progress.is_some_and(|progress| progress.is_consistent(&process)) {
                     return true;
                 }
                 let waits = self.look_at_libraries(&process, tid);
@@ -142,7 +137,7 @@ impl Supervisor {
         tracked.files.extend(objects.iter().map(mapped_file));
         tracked.awaits_interpreter |= has_runtime && tracked.interpreter.is_none();
         let sites = tracked.take_new(&sites);
-        self.hold_at(&holds)?;
+        self.hold_at(pid, &holds)?;
         if sites.is_empty() {
             return Ok(false);
         }

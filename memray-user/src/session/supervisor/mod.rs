@@ -234,9 +234,10 @@ struct Supervisor {
     collector: Option<Collector>,
     plans: FilePlans,
     tracked: BTreeMap<u32, Tracked>,
+    /// Those of everybody.
     holds: Vec<Link>,
-    /// Where threads are held already.
-    held_places: BTreeSet<(FileId, u64)>,
+    /// Where threads are held already: of everybody (0), or of one process.
+    held_places: BTreeSet<(u32, (FileId, u64))>,
     /// Processes whose probes are on their way out.
     detaching: usize,
     ends: Ends,

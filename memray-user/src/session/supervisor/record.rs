@@ -71,7 +71,7 @@ impl Supervisor {
         let stale = tracked.take_stale_links();
         tracked.is_leaderless |= life.is_leaderless;
         let sites = tracked.take_new(&life.sites);
-        self.hold_at(&life.holds)?;
+        self.hold_at(life.pid, &life.holds)?;
         self.replace(life.pid, stale, sites, attach)
     }
 
@@ -203,7 +203,8 @@ impl Supervisor {
         self.keep_if_leaderless(pid, &sites)?;
         match attach {
             Attach::Now => {
-                close(stale);
+                // Not waited for: whoever is held keeps links from closing, and waits for us.
+                self.closer.close(stale);
                 let links = self.linker.attach(Scope::Process(pid), &sites, Order::Running)?;
                 self.add_links(pid, links);
             }
@@ -301,26 +302,36 @@ impl Supervisor {
         }
     }
 
-    /// Has threads held at these places: of everybody, for a child is another process than any link was made for, and one
-    /// whose first thread is gone is none to the kernel. Strangers go on at once.
-    pub(super) fn hold_at(&mut self, places: &[ProbeSite]) -> Result<(), BpfError> {
+    /// Has threads held at these places: of everybody if children are followed, who come by as other processes.
+    pub(super) fn hold_at(&mut self, pid: u32, places: &[ProbeSite]) -> Result<(), BpfError> {
         let follows = self.settings.follow_children;
+        let (scope, of) = if follows {
+            (Scope::Everybody, 0)
+        } else {
+            (Scope::Process(pid), pid)
+        };
         let is_wanted = |site: &ProbeSite| follows || hold_place(site) != Some(HoldPlace::Birth);
+        let place = |site: &ProbeSite| (of, site.key());
         let new: Vec<ProbeSite> = places
             .iter()
-            .filter(|site| is_wanted(site) && self.held_places.insert(site.key()))
+            .filter(|site| is_wanted(site) && self.held_places.insert(place(site)))
             .cloned()
             .collect();
         if new.is_empty() {
             return Ok(());
         }
-        let links = self.linker.attach(Scope::Everybody, &new, Order::Held);
+        let links = self.linker.attach(scope, &new, Order::Held);
         let links = links.inspect_err(|_error| {
             for site in &new {
-                self.held_places.remove(&site.key());
+                self.held_places.remove(&place(site));
             }
         })?;
-        self.holds.extend(links);
+        if follows {
+            self.holds.extend(links);
+        } else {
+            self.add_links(pid, links);
+            self.keep_if_leaderless(pid, &new)?;
+        }
         Ok(())
     }
 }

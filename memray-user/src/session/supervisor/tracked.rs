@@ -7,7 +7,10 @@ use crate::{
     cpython::Interpreter,
     model::{ProcessId, ProcessOrigin, ProcessRow},
     session::plans::MappedFile,
-    target::loader::LoadProgress,
+    target::{
+        loader::{LoadProgress, Loader},
+        process::Process,
+    },
 };
 
 /// How far the program in the process is.
@@ -56,6 +59,8 @@ pub(super) struct Tracked {
     pub(super) birth: Birth,
     /// When to look at a program that has not come to where it would be held.
     pub(super) look_at: Option<Instant>,
+    /// Until then it may still be on its way there.
+    pub(super) loading_until: Option<Instant>,
     /// When to look whether the process goes on without its first thread.
     pub(super) look_for_threads_at: Option<Instant>,
 }
@@ -98,6 +103,7 @@ impl Tracked {
             exit_code: None,
             birth: Birth::None,
             look_at: None,
+            loading_until: None,
             look_for_threads_at: None,
         }
     }
@@ -129,6 +135,15 @@ impl Tracked {
         if self.birth != Birth::None {
             self.birth = Birth::Done;
         }
+    }
+
+    /// How far the libraries of a program that has begun are; none in a static one.
+    pub(super) fn progress(&mut self, process: &Process) -> Option<&mut LoadProgress> {
+        if self.progress.is_none() {
+            let loader = Loader::of(process).ok().flatten();
+            self.progress = loader.map(|loader| loader.progress());
+        }
+        self.progress.as_mut()
     }
 
     /// Gives away links that see nothing of the program that has begun: none of its places is probed then.

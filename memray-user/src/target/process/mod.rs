@@ -64,6 +64,9 @@ impl ProcessError {
                 "`ps -e` lists the processes and their numbers, which in a container are the container's own"
                     .to_owned(),
             ),
+            Self::NoExecutable { .. } => {
+                Some("name a process that runs a program: `ps -e -o pid,args` lists them".to_owned())
+            }
             Self::IsThread { pid, .. } => Some(format!("use {pid}")),
             Self::NotPermitted { .. } => {
                 Some("run memray as root, or grant it CAP_SYS_PTRACE (setcap or sudo)".to_owned())

@@ -14,6 +14,8 @@ const NAMESPACES: [&str; 4] = ["mnt", "pid", "user", "net"];
 pub struct Surroundings {
     /// Of the main thread, as in [`Process::state`].
     pub state: Option<char>,
+    /// Its first thread has ended, and others have not.
+    pub is_leaderless: bool,
     /// A thread of the kernel, which has no memory of its own.
     pub is_kernel_thread: bool,
     /// Threads beside the main one that have not ended.
@@ -42,6 +44,7 @@ impl Process {
             !matches!(state_in(&stat), None | Some('Z' | 'X'))
         };
         Ok(Surroundings {
+            is_leaderless: self.is_leaderless(),
             state: field(&status, "State").and_then(|value| value.chars().next()),
             // Kernels before 6.8 have no such line, but no thread of theirs has an address space, and
             // all come from the second process.
