@@ -12,7 +12,7 @@ use memray_tests::{
     Attach, Compiled, Script, Target,
     behavior::{folder_with, plain, run_with_input, usual_python, wait_until},
     memray::memray_binary,
-    probed::is_unprobed,
+    probed::wait_unprobed,
     transcript,
 };
 use nix::sys::signal::Signal;
@@ -151,7 +151,7 @@ fn a_thread_that_is_no_process() {
         .unwrap();
     let numbers = [(thread.parse().unwrap(), "[thread]"), (target.pid(), "[process]")];
     insta::assert_snapshot!(session(folder.path(), &[&["attach", &thread]], &numbers));
-    assert!(is_unprobed(target.pid()));
+    wait_unprobed(target.pid());
     assert_eq!(target.end().status, 0);
 }
 
@@ -166,7 +166,7 @@ fn one_of_several() {
         &[&["attach", &pid, "4194305"], &["attach", &pid, "2"]],
         &[(target.pid(), "[process]")]
     ));
-    assert!(is_unprobed(target.pid()));
+    wait_unprobed(target.pid());
     assert_eq!(target.end().status, 0);
 }
 
@@ -188,7 +188,7 @@ fn an_output_that_is_taken() {
         fs::read_to_string(folder.path().join("taken.db")).unwrap(),
         "of somebody else"
     );
-    assert!(is_unprobed(target.pid()));
+    wait_unprobed(target.pid());
     assert_eq!(target.end().status, 0);
 }
 
@@ -202,10 +202,10 @@ fn two_recordings_into_one_file() {
     let pid = targets[1].pid().to_string();
     let refused = run(folder.path(), &["attach", "-o", output, &pid]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(is_unprobed(targets[1].pid()));
     let [mut first, second] = targets;
     first.obey("leak");
     assert_eq!(attachment.finish().rows(is_known).len(), 11);
+    wait_unprobed(second.pid());
     assert_eq!((first.end().status, second.end().status), (0, 0));
 }
 
@@ -227,10 +227,10 @@ fn a_process_that_is_recorded_already() {
 /// While memray prepares; it may still be in time, or err, but never hangs or leaves anything behind.
 #[test]
 fn a_process_that_ends_during_the_attachment() {
-    for turns in 0..12 {
+    for turns in 0..6 {
         let target = attached();
         let attachment = Attach::to(&target).start_unready();
-        for _ in 0..turns * 60 {
+        for _ in 0..turns * 120 {
             std::thread::yield_now();
         }
         target.signal(Signal::SIGKILL);

@@ -24,6 +24,16 @@ fn command(python: &Python, script: &Script, words: &[&str]) -> Command {
 
 /// Runs `families.py` plainly and recorded, each to the same end.
 pub(super) fn recorded(python: &Python, options: &[&str], words: &[&str]) -> Capture {
+    recorded_with(python, options, words, |recording| recording)
+}
+
+/// As [`recorded`], with what `prepare` adds.
+pub(super) fn recorded_with(
+    python: &Python,
+    options: &[&str],
+    words: &[&str],
+    prepare: impl for<'test> FnOnce(Recording<'test>) -> Recording<'test>,
+) -> Capture {
     let script = Script::new("families.py");
     let plain = command(python, &script, words).output().unwrap();
     let mut recording = Recording::script(python, &script).ends_with(as_a_shell_shows(plain.status));
@@ -33,7 +43,7 @@ pub(super) fn recorded(python: &Python, options: &[&str], words: &[&str]) -> Cap
     for word in words {
         recording = recording.argument(word);
     }
-    let capture = recording.run();
+    let capture = prepare(recording).run();
     assert_eq!(
         capture.stdout,
         String::from_utf8(plain.stdout).unwrap(),

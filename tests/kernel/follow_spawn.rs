@@ -80,39 +80,27 @@ fn shells_that_wait() {
     assert_eq!(statuses(&capture), ["1 7", "2 6", "3 4"]);
 }
 
-fn by_vfork() -> Capture {
+/// The child lives in its parent's memory until it executes, and has no life of its own before. What it allocates there
+/// nobody sees: the kernel runs programs only for threads of the process that a link is for (`uprobe_prog_run`,
+/// `kernel/trace/bpf_trace.c`).
+#[test]
+fn vfork() {
     let library = Compiled::library("families.c");
-    let other = Python::of_pyenv(9);
+    let (python, other) = (usual_python(), Python::of_pyenv(9));
     let words = [
         "by_vfork",
         other.program.to_str().unwrap(),
         library.path().to_str().unwrap(),
     ];
-    recorded(usual_python(), FOLLOW, &words)
-}
-
-/// The child lives in its parent's memory until it executes, and has no life of its own before.
-#[test]
-fn vfork() {
-    let capture = by_vfork();
+    let capture = recorded(python, FOLLOW, &words);
     let expected = [
-        process(1, "launched", usual_python(), None),
-        process(2, "forked", &Python::of_pyenv(9), Some(1)),
+        process(1, "launched", python, None),
+        process(2, "forked", &other, Some(1)),
     ];
     assert_eq!(processes(&capture), expected);
     let rows = capture.rows(|size| size == 1_234_741);
     capture.expect(&rows, &["1234741 malloc live: <module> (child.py)"]);
     assert_eq!(rows[0].process_id, 2);
-}
-
-/// What it allocates before it executes stays with its parent, whose memory it is.
-#[test]
-fn allocations_between_vfork_and_exec() {
-    let capture = by_vfork();
-    let rows = capture.rows(|size| size == 1_234_739);
-    let expected = format!("1234739 malloc live: {CALLER} > by_vfork@vfork");
-    capture.expect(&rows, &[&expected]);
-    assert_eq!(rows[0].process_id, 1);
 }
 
 /// Allocations of `work` by size: processes, and rows.

@@ -137,10 +137,11 @@ def execute(interpreter):
     os.execv(interpreter, [interpreter, child, "1234763", "7"])
 
 
-def execute_in_a_thread(interpreter):
-    """The thread takes the place, and the number, of the first one."""
+def execute_in_a_thread(interpreter, *words):
+    """The thread takes the place, and the number, of the first one. Without words of others the program is the child."""
     malloc(1234765)  #: before exec in a thread
-    thread = threading.Thread(target=lambda: os.execv(interpreter, [interpreter, child, "1234767", "7"]))
+    words = words or (child, "1234767", "7")
+    thread = threading.Thread(target=lambda: os.execv(interpreter, [interpreter, *words]))
     thread.start()
     thread.join()
 
@@ -171,5 +172,7 @@ if __name__ == "__main__":
     if "wait" in sys.argv:
         sys.argv.remove("wait")
         print("ready", flush=True)
-        sys.stdin.readline()
+        # Not a byte more than the line, which another program may read on.
+        while os.read(0, 1) != b"\n":
+            pass
     main()  #: main
