@@ -129,6 +129,7 @@ mod tests {
             tracer_pid: surroundings.tracer_pid,
             own_pid: surroundings.own_pid,
             is_kernel_thread: false,
+            is_leaderless: false,
         };
         assert_eq!(surroundings, expect);
         assert!(matches!(surroundings.state, Some('R' | 'S')));
