@@ -50,7 +50,18 @@ fn states() {
     check(
         &["tracer"],
         |facts| facts.surroundings.tracer_pid = 77,
-        &["tracer: ok: process 77 traces it, as debuggers do; memray does not need to"],
+        &[
+            "tracer: ok: process 77 traces it, as debuggers do; children and new libraries then wait for their probes in \
+           the kernel",
+        ],
+    );
+    check(
+        &["first thread"],
+        |facts| facts.surroundings.is_leaderless = true,
+        &[
+            "first thread: limited: has ended, others go on: while it is recorded every process that has the same files \
+           mapped pays for the probes in them",
+        ],
     );
 }
 
