@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Birth, IDLE, RELEASE_INTERVAL, Stage, Supervisor, Tracked, record::Attach};
+use super::{Birth, IDLE, RELEASE_INTERVAL, Stage, Supervisor, Tracked, record::Attach, tracked::Loading};
 use crate::{
     model::ProcessOrigin,
     session::prepare::{Demand, prepare},
     target::{elf::ElfFile, process::Process},
 };
 
-/// How long a new program may take to its loader's first word; then it is looked at where it is. A loader has some
-/// hundred system calls to make.
-const LOADING: Duration = Duration::from_millis(200);
+/// How long a new program may take until its libraries are in place; then it is looked at as it is.
+const LOADING: Duration = Duration::from_secs(10);
 /// How often a program that is not held is looked at while it is loaded.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// How often one is looked at that is to be held. If it was loaded at one look it has been held by the next.
+const HELD_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// What is too short for two children is not worth a sweep each.
 const SWEEP_DELAY: Duration = Duration::from_millis(20);
 /// From one sweep to the next.
@@ -119,13 +120,18 @@ impl Supervisor {
             .and_then(|process| ElfFile::open(&process.proc_directory().join("exe")).ok())
             .is_none_or(|elf| elf.interpreter().is_some());
         let now = Instant::now();
-        tracked.loading_until = Some(if has_loader { now + LOADING } else { now });
-        // Held it comes by itself, in time.
-        tracked.look_at = if has_loader && has_holds {
-            tracked.loading_until
+        let interval = if has_holds {
+            HELD_LOOK_INTERVAL
         } else {
-            Some(now)
+            LOOK_INTERVAL
         };
+        tracked.loading = Some(Loading {
+            interval,
+            until: now + LOADING,
+            // Nobody is held who is not loaded by anybody.
+            was_loaded: !has_holds || !has_loader,
+        });
+        tracked.look_at = Some(if has_loader { now + interval } else { now });
     }
 
     /// A program was not held where it was loaded.
@@ -137,10 +143,13 @@ impl Supervisor {
         let now = Instant::now();
         let is_loaded = Process::open(pid).is_ok_and(|process| {
             let progress = tracked.progress(&process);
-            progress.is_some_and(|progress| progress.is_loaded_by_now(&process))
+            progress.is_none_or(|progress| progress.is_loaded_by_now(&process))
         });
-        if !is_loaded && tracked.loading_until.is_some_and(|until| now < until) {
-            tracked.look_at = Some(now + LOOK_INTERVAL);
+        if let Some(loading) = &mut tracked.loading
+            && now < loading.until
+            && !(is_loaded && std::mem::replace(&mut loading.was_loaded, is_loaded))
+        {
+            tracked.look_at = Some(now + loading.interval);
             return;
         }
         let recorded = prepare(pid, &mut self.plans, Demand::Whatever)

@@ -1,6 +1,9 @@
 //! What the supervisor knows of one process.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     bpf::{FileId, Link, ProbeSite},
@@ -59,10 +62,19 @@ pub(super) struct Tracked {
     pub(super) birth: Birth,
     /// When to look at a program that has not come to where it would be held.
     pub(super) look_at: Option<Instant>,
-    /// Until then it may still be on its way there.
-    pub(super) loading_until: Option<Instant>,
+    pub(super) loading: Option<Loading>,
     /// When to look whether the process goes on without its first thread.
     pub(super) look_for_threads_at: Option<Instant>,
+}
+
+/// A program on its way to where its libraries are in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loading {
+    /// Between two looks at it.
+    pub(super) interval: Duration,
+    pub(super) until: Instant,
+    /// It was there at the last look, or none is needed.
+    pub(super) was_loaded: bool,
 }
 
 /// How a child came to its probes.
@@ -103,7 +115,7 @@ impl Tracked {
             exit_code: None,
             birth: Birth::None,
             look_at: None,
-            loading_until: None,
+            loading: None,
             look_for_threads_at: None,
         }
     }
