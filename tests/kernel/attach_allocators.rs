@@ -5,6 +5,7 @@ use std::{fs, path::Path, process::Command};
 use memray_tests::{
     Attach, Compiled, Script, Target,
     behavior::{folder_with, usual_python},
+    target::Ended,
 };
 
 use super::attach::{in_main_thread, is_known};
@@ -45,29 +46,39 @@ fn preloaded() {
     }
 }
 
+/// Attaches to `obeying.c`, and compares what it allocates from then on.
+fn check_obeying(program: &Compiled, name: &str) {
+    let mut target = Target::start(Command::new(program.path()), usual_python(), None);
+    let attachment = Attach::to(&target).option("--any-program").start();
+    for request in ["allocate 1234641", "pair 1234643", "free", "free"] {
+        target.obey(request);
+    }
+    let capture = attachment.finish();
+    expect(
+        &capture,
+        &[
+            "1234641 malloc freed [compiled]: <no Python frames> (marker)".to_owned(),
+            "1234643 malloc freed [compiled]: <no Python frames> (marker)".to_owned(),
+        ],
+    );
+    let expected = Ended {
+        status: 0,
+        rest: vec!["end".to_owned()],
+    };
+    assert_eq!(target.end(), expected, "{name}");
+}
+
 #[test]
 fn linked_into_a_program_without_python() {
     for allocator in ALLOCATORS {
         let program = Compiled::program_with("obeying.c", Path::new(allocator));
-        let mut target = Target::start(Command::new(program.path()), usual_python(), None);
-        let attachment = Attach::to(&target).option("--any-program").start();
-        for request in ["allocate 1234641", "pair 1234643", "free", "free"] {
-            target.obey(request);
-        }
-        let capture = attachment.finish();
-        expect(
-            &capture,
-            &[
-                "1234641 malloc freed [compiled]: <no Python frames> (marker)".to_owned(),
-                "1234643 malloc freed [compiled]: <no Python frames> (marker)".to_owned(),
-            ],
-        );
-        let expected = memray_tests::target::Ended {
-            status: 0,
-            rest: vec!["end".to_owned()],
-        };
-        assert_eq!(target.end(), expected, "{allocator}");
+        check_obeying(&program, allocator);
     }
+}
+
+#[test]
+fn in_the_same_file_as_the_program() {
+    check_obeying(&Compiled::static_program("obeying.c"), "static");
 }
 
 /// Wheels bring libraries of their own, whose names carry a hash; beside them the C library's allocator is in use.

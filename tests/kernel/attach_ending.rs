@@ -1,13 +1,18 @@
 //! How a recording by `memray attach` ends, by memray or by the program, and that the program is as before.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use memray_tests::{
     Attach, Capture, Python, Script, Target,
-    behavior::wait_until,
+    behavior::{ending, folder_with, run_with_input, wait_until},
     memray,
     probed::changed_bytes,
     target::{Ended, process_id},
+    transcript,
 };
 use nix::sys::signal::{Signal, kill};
 use rusqlite::{Connection, OpenFlags};
@@ -66,12 +71,49 @@ fn the_end_of_a_duration() {
     assert_eq!(target.end().status, 0);
 }
 
+/// Where the capture goes when nobody says so, and what is said.
+#[test]
+fn without_options() {
+    let target = attached();
+    let folder = folder_with(&[]);
+    let pid = target.pid().to_string();
+    let attach = |options: &[&str]| {
+        let mut command = memray(folder.path());
+        command.args(["attach", "--duration", "0.2"]).args(options);
+        run_with_input(command, b"")
+    };
+    let output = attach(&[&pid]);
+    let names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let [name] = &names[..] else {
+        panic!("{names:?}: {output:?}")
+    };
+    assert!(
+        name.starts_with(&format!("memray-{pid}.")) && name.split('.').count() == 3,
+        "{name}"
+    );
+    assert!(ending(&folder.path().join(name)).finished);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with(&format!("Recording process {pid} ")) && said.contains(name.as_str()),
+        "{said}"
+    );
+    assert_eq!(output.stdout, b"");
+
+    let output = attach(&["--quiet", "--force", "--output", name, &pid]);
+    assert_eq!(transcript(&output), "exit status: 0\n");
+    assert!(ending(&folder.path().join(name)).finished);
+    assert_eq!(target.end().status, 0);
+}
+
 #[test]
 fn detach_from_another_shell() {
     let mut target = attached();
     let attachment = Attach::to(&target).start();
     target.obey("leak");
-    let output = memray(std::path::Path::new("/"))
+    let output = memray(Path::new("/"))
         .args(["detach", &target.pid().to_string()])
         .output()
         .unwrap();
@@ -131,7 +173,7 @@ fn memray_is_killed() {
     let mut target = attached();
     let attachment = Attach::to(&target).start();
     target.obey("leak");
-    let count = |path: &std::path::Path| -> Option<u32> {
+    let count = |path: &Path| -> Option<u32> {
         let capture = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
         let sql = "SELECT COUNT(*) FROM allocations WHERE size IN (1234593, 1234595)";
         capture.query_row(sql, [], |row| row.get(0)).ok()
@@ -156,8 +198,8 @@ fn memray_is_killed() {
 fn nothing_of_memray_stays_in_the_program() {
     let target = attached();
     let facts = || {
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", target.pid())).unwrap();
-        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", target.pid()))
+        let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", target.pid())).unwrap();
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", target.pid()))
             .unwrap()
             .count();
         let status = read("status");

@@ -1,5 +1,5 @@
 //! Tests that need root and real uprobes: what is recorded of programs whose every allocation is known, and how
-//! `memray run` behaves.
+//! `memray run` (`run_*`) and `memray attach` (`attach_*`) behave, also with the children of a program (`follow_*`).
 //!
 //! The programs allocate sizes that nothing else uses. Rows are compared as text, with the whole stack, and in order.
 #![expect(

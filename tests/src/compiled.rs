@@ -27,6 +27,11 @@ impl Compiled {
         Self::new(source, &[])
     }
 
+    /// A program that brings its C library in its own file.
+    pub fn static_program(source: &str) -> Self {
+        Self::new(source, &["-static".to_owned()])
+    }
+
     /// A program that is linked with a library.
     pub fn program_with(source: &str, library: &Path) -> Self {
         Self::new(source, &[library.display().to_string()])

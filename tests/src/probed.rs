@@ -26,7 +26,12 @@ pub fn is_unprobed(pid: u32) -> bool {
 pub fn wait_unprobed(pid: u32) {
     let start = Instant::now();
     loop {
-        let changes = changes(pid);
+        let mut changes = changes(pid);
+        if is_anybody_recording() {
+            // Recordings that follow children put breakpoints into all processes, and so into this one.
+            let everywhere = self::changes(std::process::id());
+            changes.retain(|place| !everywhere.contains(place));
+        }
         if changes.is_empty() {
             return;
         }
@@ -37,6 +42,14 @@ pub fn wait_unprobed(pid: u32) {
         );
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Another recording than ours, by somebody else on this machine.
+fn is_anybody_recording() -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|process| fs::read_to_string(process.path().join("comm")).ok())
+        .any(|comm| comm == "memray\n")
 }
 
 /// Each as its place in a file.
