@@ -130,7 +130,7 @@ pub(crate) fn variable(process: &Process, fs: u64, variable: TlsVariable) -> u64
     };
     let block = match variable.mode {
         TlsVariable::STATIC => fs,
-        TlsVariable::DYNAMIC => word(word(fs + 8) + 16 * variable.module_id),
+        TlsVariable::DYNAMIC => word(word(fs + 8) + u64::from(variable.slot_bytes) * variable.module_id),
         mode => panic!("a variable of mode {mode} cannot be read"),
     };
     word(block.wrapping_add_signed(variable.offset))
