@@ -83,6 +83,8 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
     match walk.start(&memory, &config.frame, found.thread_state, fs_base, seed) {
         Ok(()) => {}
         Err(StartError::NotThisThread) => {
+            // The slot may be that of another key by now.
+            config.thread_state.tss_slot_offset = ThreadStateSource::UNKNOWN_SLOT;
             count(StatId::ThreadStateInvalid);
             return Stack::LOST;
         }

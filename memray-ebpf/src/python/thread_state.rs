@@ -54,28 +54,6 @@ pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u6
         }
         return Ok(found);
     }
-    let mut slot_offset = source.tss_slot_offset;
-    if slot_offset == ThreadStateSource::UNKNOWN_SLOT {
-        // Py_tss_t: {int _is_initialized; pthread_key_t _key} (Include/pythread.h).
-        let key = memory.read_u64(source.tss_key_address)?;
-        let is_initialized = key as u32;
-        if is_initialized == 0 {
-            return Ok(found);
-        }
-        let key = key >> 32;
-        if source.tss_array_offset != 0 {
-            if key >= MAX_MUSL_KEYS {
-                return Err(Fault);
-            }
-            slot_offset = key * 8;
-        } else if key >= KEYS_PER_BLOCK {
-            found.thread_state = second_level(memory, source, fs_base, key)?;
-            return Ok(found);
-        } else {
-            slot_offset = source.tss_first_block_offset + key * KEY_DATA_BYTES + KEY_DATA_OFFSET;
-        }
-        found.tss_slot_offset = slot_offset;
-    }
     let mut values = fs_base;
     if source.tss_array_offset != 0 {
         values = memory.read_u64(fs_base.wrapping_add(source.tss_array_offset))?;
@@ -83,7 +61,36 @@ pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u6
             return Ok(found);
         }
     }
-    found.thread_state = memory.read_u64(values.wrapping_add(slot_offset))?;
+    if source.tss_slot_offset != ThreadStateSource::UNKNOWN_SLOT {
+        found.thread_state = memory.read_u64(values.wrapping_add(source.tss_slot_offset))?;
+        if found.thread_state != 0 {
+            return Ok(found);
+        }
+        // The child of a fork makes a new key (`gilstate_tss_reinit`, Python/pystate.c), and musl gives it another
+        // number if a key was made since the old one.
+    }
+    // Py_tss_t: {int _is_initialized; pthread_key_t _key} (Include/pythread.h).
+    let key = memory.read_u64(source.tss_key_address)?;
+    let is_initialized = key as u32;
+    if is_initialized == 0 {
+        return Ok(found);
+    }
+    let key = key >> 32;
+    let slot_offset = if source.tss_array_offset != 0 {
+        if key >= MAX_MUSL_KEYS {
+            return Err(Fault);
+        }
+        key * 8
+    } else if key >= KEYS_PER_BLOCK {
+        found.thread_state = second_level(memory, source, fs_base, key)?;
+        return Ok(found);
+    } else {
+        source.tss_first_block_offset + key * KEY_DATA_BYTES + KEY_DATA_OFFSET
+    };
+    if slot_offset != source.tss_slot_offset {
+        found.tss_slot_offset = slot_offset;
+        found.thread_state = memory.read_u64(values.wrapping_add(slot_offset))?;
+    }
     Ok(found)
 }
 
@@ -249,6 +256,23 @@ mod tests {
         check(&[(FS_BASE + 0x348, 9)], known, Ok((9, UNKNOWN)));
     }
 
+    /// Where the kept slot has nothing: in a thread without a state, and after a fork that gave the key a new number.
+    #[test]
+    fn keys_change() {
+        let known = ThreadStateSource {
+            tss_slot_offset: 0x348,
+            ..with_key()
+        };
+        let empty = (FS_BASE + 0x348, 0);
+        check(&[empty, (0x5000, 3 << 32 | 1)], known, Ok((0, UNKNOWN)));
+        check(&[empty, (0x5000, 0)], known, Ok((0, UNKNOWN)));
+        check(
+            &[empty, (0x5000, 4 << 32 | 1), (FS_BASE + 0x358, 7)],
+            known,
+            Ok((7, 0x358)),
+        );
+    }
+
     #[test]
     fn keys_beyond_the_first_block() {
         let key = (0x5000, 40 << 32 | 1);
@@ -270,7 +294,7 @@ mod tests {
             ..ThreadStateSource::default()
         };
         let array = (FS_BASE + 0x80, 0x8000);
-        check(&[(0x5000, 0)], musl, Ok((0, UNKNOWN)));
+        check(&[array, (0x5000, 0)], musl, Ok((0, UNKNOWN)));
         // The first key is 0.
         check(&[(0x5000, 1), array, (0x8000, 7)], musl, Ok((7, 0)));
         check(
@@ -278,7 +302,7 @@ mod tests {
             musl,
             Ok((7, 320)),
         );
-        check(&[(0x5000, 1), (FS_BASE + 0x80, 0)], musl, Ok((0, 0)));
+        check(&[(FS_BASE + 0x80, 0)], musl, Ok((0, UNKNOWN)));
         check(&[(0x5000, 128 << 32 | 1), array], musl, Err(Fault));
         let known = ThreadStateSource {
             tss_slot_offset: 0,
