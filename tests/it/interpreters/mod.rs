@@ -14,7 +14,7 @@ use std::{
 
 use launch::{Running, at_entry};
 use memray_ebpf::event::{RecordHeader, RecordKind, ThreadRecord};
-use memray_tests::{Python, program, workspace};
+use memray_tests::{Python, container::musl_root, program, workspace};
 use memray_user::{
     cpython::{self, Interpreter},
     target::{elf::ElfFile, process::Process},
@@ -224,6 +224,20 @@ fn started_by_the_loader() {
         command.arg(root.join(format!("usr/bin/python3.{minor}")));
         assert_eq!(check_program(&mut command).version.minor, minor);
     }
+}
+
+/// musl, whose loader is the program here: its pthread keys and its thread-local variables lie elsewhere.
+#[test]
+fn on_musl() {
+    let root = musl_root();
+    let mut command = Command::new(root.join("lib/ld-musl-x86_64.so.1"));
+    command.arg("--library-path").arg(root.join("usr/lib"));
+    command.arg(root.join("usr/bin/python3.13"));
+    let interpreter = check_program(&mut command);
+    assert_eq!(interpreter.version.minor, 13);
+    let source = interpreter.config.thread_state;
+    assert_eq!((source.tss_array_offset, source.attached.slot_bytes), (0x80, 8));
+    check_code_dealloc(&interpreter);
 }
 
 #[test]
