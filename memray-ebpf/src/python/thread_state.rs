@@ -12,7 +12,7 @@ const KEY_DATA_BYTES: u64 = 16;
 const KEY_DATA_OFFSET: u64 = 8;
 /// `PTHREAD_KEYS_MAX` of glibc.
 const MAX_KEYS: u64 = 1024;
-/// `PTHREAD_KEYS_MAX` of musl (include/limits.h), whose values are an array of pointers (src/thread/pthread_key_create.c).
+/// `PTHREAD_KEYS_MAX` of musl (`include/limits.h`), whose values are an array (`src/thread/pthread_key_create.c`).
 const MAX_MUSL_KEYS: u64 = 128;
 /// Bound of the size of a slot of the dynamic thread vector.
 const MAX_DTV_SLOT_BYTES: u32 = 16;

@@ -12,7 +12,7 @@ use crate::target::elf::ElfFile;
 
 /// Both functions have less than 40.
 const CODE_BYTES: usize = 64;
-/// `dtv` in `struct pthread`, and the size of what it points at (src/internal/pthread_impl.h).
+/// `dtv` in `struct pthread`, and the size of what it points at (`src/internal/pthread_impl.h`).
 const DTV_OFFSET: u64 = 8;
 const DTV_SLOT_BYTES: u32 = 8;
 /// The stack protector's word, behind which all that no ABI fixes comes (`canary`, at 0x28 of x86-64).
