@@ -56,11 +56,12 @@ impl Loader {
     /// another architecture, about which whoever asked for it is told when it looks at the program.
     pub fn of(process: &Process) -> Result<Option<Self>, ProcessError> {
         let base = process.auxiliary_value(libc::AT_BASE)?.unwrap_or(0);
-        let mut objects = process.objects()?.into_iter();
         let is_program = base == 0;
         let object = if is_program {
-            objects.next()
+            // What it has loaded may lie below it.
+            Some(process.main_executable()?)
         } else {
+            let mut objects = process.objects()?.into_iter();
             objects.find(|object| object.avma_range.start == base)
         };
         Ok(object.and_then(|object| {
