@@ -10,7 +10,8 @@
 pub struct TlsVariable {
     /// One of [`TlsVariable::NONE`], [`STATIC`](TlsVariable::STATIC), [`DYNAMIC`](TlsVariable::DYNAMIC).
     pub mode: u32,
-    pub reserved: u32,
+    /// `DYNAMIC`: size of a slot of the dynamic thread vector, 16 in glibc, 8 in musl.
+    pub slot_bytes: u32,
     /// `DYNAMIC`: index into the dynamic thread vector.
     pub module_id: u64,
     /// `STATIC`: offset from `fs` base. `DYNAMIC`: offset in the module's block.
@@ -21,7 +22,7 @@ impl TlsVariable {
     pub const NONE: u32 = 0;
     /// `*(fs + offset)`: the program itself, or a library that was there at start.
     pub const STATIC: u32 = 1;
-    /// `*(dtv[module_id] + offset)` with `dtv = *(fs + 8)` and slots of 16 bytes (glibc).
+    /// `*(dtv[module_id] + offset)` with `dtv = *(fs + 8)`.
     pub const DYNAMIC: u32 = 2;
 }
 
@@ -36,12 +37,19 @@ pub struct ThreadStateSource {
     /// Up to 3.14: address of `_PyRuntime.autoTSSkey`, a `Py_tss_t {int is_initialized; pthread_key_t key}`; its
     /// pthread value is the state bound to the thread. 0 where there is none.
     pub tss_key_address: u64,
-    /// Offset from `fs` base to the value of that key, once the key is known; 0 before. Filled in by the programs.
+    /// Offset to the value of that key, once the key is known; [`UNKNOWN_SLOT`](Self::UNKNOWN_SLOT) before. Filled in by
+    /// the programs. From `fs` base in glibc, in the array of values in musl, where that of the first key is 0.
     pub tss_slot_offset: u64,
     /// glibc: `specific_1stblock` in `struct pthread`, 0x310 on x86-64 since 2.34 at the latest.
     pub tss_first_block_offset: u64,
     /// glibc: `specific` in `struct pthread`, the pointers to blocks of 32 keys.
     pub tss_blocks_offset: u64,
+    /// musl: `tsd` in `struct pthread`, the pointer to the array of values; 0 with glibc.
+    pub tss_array_offset: u64,
+}
+
+impl ThreadStateSource {
+    pub const UNKNOWN_SLOT: u64 = u64::MAX;
 }
 
 /// Offsets in `PyThreadState` and in a frame, all in bytes.
@@ -124,5 +132,5 @@ pub struct TargetConfig {
 }
 
 const _: () = assert!(size_of::<TlsVariable>() == 24);
-const _: () = assert!(size_of::<ThreadStateSource>() == 80);
-const _: () = assert!(size_of::<TargetConfig>() == 16 + 80 + 40 + 40);
+const _: () = assert!(size_of::<ThreadStateSource>() == 88);
+const _: () = assert!(size_of::<TargetConfig>() == 16 + 88 + 40 + 40);

@@ -5,12 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use memray_tests::{Python, workspace};
 
-fn script() -> Command {
-    Command::new(workspace().join("scripts/fetch-pythons"))
-}
+const SCRIPT: &str = "scripts/fetch-pythons";
 
-/// Runs it with a `PATH` of these commands of the system, and those given by their text.
-fn run_with(commands: &[&str], scripts: &[(&str, &str)]) -> (Option<i32>, String) {
+/// Runs a script with a `PATH` of these commands of the system, and those given by their text.
+pub(crate) fn run_with(script: &str, commands: &[&str], scripts: &[(&str, &str)]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     for command in commands {
         let target = ["/usr/bin", "/bin"].map(|place| Path::new(place).join(command));
@@ -23,7 +21,7 @@ fn run_with(commands: &[&str], scripts: &[(&str, &str)]) -> (Option<i32>, String
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let output = Command::new("/bin/bash")
-        .arg(script().get_program())
+        .arg(workspace().join(script))
         .arg(folder.path().join("result"))
         .env("PATH", folder.path())
         .output()
@@ -35,7 +33,7 @@ fn run_with(commands: &[&str], scripts: &[(&str, &str)]) -> (Option<i32>, String
 fn what_is_there_is_kept() {
     // Fails with the command to run if they are not there.
     assert!(Python::all().iter().any(|python| python.version == (3, 15)));
-    let output = script().output().unwrap();
+    let output = Command::new(workspace().join(SCRIPT)).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
@@ -47,12 +45,12 @@ fn what_is_there_is_kept() {
 fn errors_have_hints() {
     let tools = ["dirname", "uname", "mkdir"];
     let expect = "error: `apt-get` is missing\nhint: run this on Debian\n";
-    assert_eq!(run_with(&tools, &[]), (Some(1), expect.to_owned()));
+    assert_eq!(run_with(SCRIPT, &tools, &[]), (Some(1), expect.to_owned()));
 
     let other_machine = ("uname", "#!/bin/sh\necho aarch64\n");
     let expect = "error: there are packages for x86_64 only, this is `aarch64`\nhint: run this on x86_64\n";
     assert_eq!(
-        run_with(&["dirname", "mkdir"], &[other_machine]),
+        run_with(SCRIPT, &["dirname", "mkdir"], &[other_machine]),
         (Some(1), expect.to_owned())
     );
 
@@ -64,5 +62,5 @@ fn errors_have_hints() {
     let scripts = [("apt-get", "#!/bin/sh\nexit 100\n"), ("patchelf", "#!/bin/sh\n")];
     let expect = "error: cannot read the package index of forky\n\
                   hint: check that http://deb.debian.org/debian can be reached\n";
-    assert_eq!(run_with(&tools, &scripts), (Some(1), expect.to_owned()));
+    assert_eq!(run_with(SCRIPT, &tools, &scripts), (Some(1), expect.to_owned()));
 }

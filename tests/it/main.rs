@@ -5,9 +5,11 @@
 )]
 
 mod bad_captures;
+mod build_musl_python;
 mod cli;
 mod doctor;
 mod fetch_pythons;
 mod interpreters;
 mod line_tables;
+mod musl;
 mod processes;

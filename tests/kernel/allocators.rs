@@ -2,14 +2,21 @@
 
 use memray_tests::{Capture, Python, Recording, Script};
 
+/// Whose functions they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CLibrary {
+    Glibc,
+    Musl,
+}
+
 /// Rows of `allocators.py`. From glibc 2.38 on `memalign` is a function of its own; before, it is another name for
-/// `aligned_alloc`, and nothing tells which of them was called.
-fn expected(memalign: &str) -> Vec<String> {
+/// `aligned_alloc`, and nothing tells which of them was called. musl has no `pvalloc`.
+fn expected(memalign: &str, pvalloc: &str) -> Vec<String> {
     let lines = [
         "1234501 malloc freed: <module>@simple > simple@malloc",
         "1234509 calloc freed: <module>@simple > simple@calloc",
         "1234511 valloc freed: <module>@simple > simple@valloc",
-        "1234513 pvalloc freed: <module>@simple > simple@pvalloc",
+        "1234513 PVALLOC freed: <module>@simple > simple@pvalloc",
         "1234517 malloc live: <module>@simple > simple@malloc kept",
         "1234519 calloc live: <module>@simple > simple@calloc kept",
         "7234523 malloc live: <module>@simple > simple@strdup",
@@ -34,7 +41,7 @@ fn expected(memalign: &str) -> Vec<String> {
     ];
     lines
         .iter()
-        .map(|line| line.replace("MEMALIGN", memalign))
+        .map(|line| line.replace("MEMALIGN", memalign).replace("PVALLOC", pvalloc))
         .collect()
 }
 
@@ -43,13 +50,17 @@ fn is_own(size: i64) -> bool {
     size >= 1_000_000 && size != 1 << 20 && !(7_234_524..7_235_000).contains(&size)
 }
 
-fn check(capture: &Capture) {
+pub(super) fn check(capture: &Capture, c_library: CLibrary) {
     let memalign = match capture.stdout.trim() {
         "one" => "aligned_alloc",
         "two" => "memalign",
         other => panic!("{}: {other}", capture.name()),
     };
-    let expected = expected(memalign);
+    let pvalloc = match c_library {
+        CLibrary::Glibc => "pvalloc",
+        CLibrary::Musl => "valloc",
+    };
+    let expected = expected(memalign, pvalloc);
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
     let rows = capture.rows(is_own);
     capture.expect(&rows, &expected);
@@ -69,14 +80,21 @@ fn check(capture: &Capture) {
         );
     }
 
-    // realloc to nothing frees; a malloc of nothing is a block.
     let zeros: Vec<String> = capture
         .rows(|size| size == 0)
         .iter()
         .map(|row| capture.row_text(row))
         .filter(|text| text.contains("@to_nothing"))
         .collect();
-    let expected = ["0 malloc live: <module>@to_nothing > to_nothing@malloc of zero"];
+    // In glibc realloc to nothing frees; a malloc of nothing is a block.
+    let mut expected = match c_library {
+        CLibrary::Glibc => Vec::new(),
+        CLibrary::Musl => vec![
+            "0 realloc freed: <module>@to_nothing > to_nothing@zero",
+            "0 reallocarray freed: <module>@to_nothing > to_nothing@array of zero",
+        ],
+    };
+    expected.push("0 malloc live: <module>@to_nothing > to_nothing@malloc of zero");
     capture.expect_lines(&zeros, &expected);
 }
 
@@ -85,7 +103,8 @@ fn functions_of_the_c_library() {
     let script = Script::new("allocators.py");
     Python::each(|python| {
         for gil in ["keeps_gil", "releases_gil"] {
-            check(&Recording::script(python, &script).argument(gil).run());
+            let capture = Recording::script(python, &script).argument(gil).run();
+            check(&capture, CLibrary::Glibc);
         }
     });
 }

@@ -25,6 +25,24 @@ pub(super) fn in_main_thread(row: &str) -> String {
     )
 }
 
+/// What `attached.py` allocates when it is told to.
+pub(super) fn allocated() -> [String; 5] {
+    let [first, second] = [("first", 5), ("second", 60)].map(|(name, depth)| {
+        format!(
+            "malloc live [{name} worker]: {THREAD} > {} > Worker.serve@request > \
+             allocate.<locals>.<lambda>@by the {name}",
+            descended(depth)
+        )
+    });
+    [
+        in_main_thread("1234577 malloc live: allocate@by main"),
+        format!("1234579 {first}"),
+        format!("1234587 {second} > <genexpr>@started > generate@in a generator"),
+        format!("1234581 {first} again"),
+        in_main_thread("1234583 malloc freed: allocate@freed"),
+    ]
+}
+
 fn expect(capture: &Capture, rows: &[Row], expected: &[String]) {
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
     capture.expect(rows, &expected);
@@ -41,21 +59,7 @@ fn threads_that_are_deep_in_calls() {
         let attachment = Attach::to(&target).start();
         target.obey("allocate");
         let capture = attachment.finish();
-        let [first, second] = [("first", 5), ("second", 60)].map(|(name, depth)| {
-            format!(
-                "malloc live [{name} worker]: {THREAD} > {} > Worker.serve@request > \
-                 allocate.<locals>.<lambda>@by the {name}",
-                descended(depth)
-            )
-        });
-        let expected = [
-            in_main_thread("1234577 malloc live: allocate@by main"),
-            format!("1234579 {first}"),
-            format!("1234587 {second} > <genexpr>@started > generate@in a generator"),
-            format!("1234581 {first} again"),
-            in_main_thread("1234583 malloc freed: allocate@freed"),
-        ];
-        expect(&capture, &capture.rows(is_known), &expected);
+        expect(&capture, &capture.rows(is_known), &allocated());
         assert_eq!(target.end(), ended(0), "{}", capture.name());
     });
 }

@@ -27,6 +27,7 @@ mod follow_many;
 mod follow_spawn;
 mod left_behind;
 mod mappings;
+mod musl;
 mod parity;
 mod peaks;
 mod run_chains;

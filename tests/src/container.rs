@@ -1,5 +1,6 @@
 //! A root of its own with another C library and another Python than the machine's, made of what
-//! `scripts/fetch-pythons` unpacks; nothing is mounted outside of the container's own namespaces.
+//! `scripts/fetch-pythons` unpacks or `scripts/build-musl-python` builds; nothing is mounted outside of the container's
+//! own namespaces.
 
 use std::{
     ffi::OsStr,
@@ -42,12 +43,37 @@ impl Kind {
 pub struct Container {
     folder: TempDir,
     kind: Kind,
+    /// What is mounted as its `/usr`.
+    usr: PathBuf,
+}
+
+/// A program inside of a container, as it is there.
+#[derive(Debug)]
+pub struct Inside {
+    pub python: Python,
+    pub script: Script,
+    /// Starts it from outside.
+    pub command: Command,
 }
 
 impl Container {
+    /// With Debian's newest Pythons and their glibc.
+    ///
     /// # Panics
     /// If the root cannot be made.
     pub fn new(kind: Kind) -> Self {
+        Self::with_usr(kind, forky().join("usr"))
+    }
+
+    /// With CPython 3.13 on musl.
+    ///
+    /// # Panics
+    /// If the root cannot be made.
+    pub fn musl(kind: Kind) -> Self {
+        Self::with_usr(kind, musl_root().join("usr"))
+    }
+
+    fn with_usr(kind: Kind, usr: PathBuf) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         for name in [
             "usr", "proc", "dev", "sys", "tmp", "programs", "memray", "library",
@@ -60,7 +86,7 @@ impl Container {
         let zlib = Path::new(ZLIB);
         let copy = folder.path().join(LIBRARY).join("libz.so.1");
         fs::copy(zlib, copy).unwrap_or_else(|error| panic!("cannot copy `{ZLIB}`: {error}"));
-        Self { folder, kind }
+        Self { folder, kind, usr }
     }
 
     /// `attached.py` inside, ready.
@@ -68,17 +94,32 @@ impl Container {
     /// # Panics
     /// If it does not start.
     pub fn start(&self, minor: u8) -> Target {
+        let Inside {
+            python,
+            script,
+            command,
+        } = self.program(minor, "attached.py");
+        let mut target = Target::start(command, &python, Some(&script));
+        target.find_innermost();
+        target
+    }
+
+    /// A script of `tests/programs` with a Python of the container.
+    pub fn program(&self, minor: u8, script: &str) -> Inside {
         let python = Python {
             program: PathBuf::from(format!("/usr/bin/python3.{minor}")),
             version: (3, minor),
         };
-        let mut script = Script::new("attached.py");
-        script.path = PathBuf::from("/programs/attached.py");
+        let path = Path::new("/programs").join(script);
+        let mut script = Script::new(script);
+        script.path = path;
         let mut command = self.command();
         command.arg(&python.program).arg(&script.path);
-        let mut target = Target::start(command, &python, Some(&script));
-        target.find_innermost();
-        target
+        Inside {
+            python,
+            script,
+            command,
+        }
     }
 
     /// What starts `memray` beside a target inside, and where `memray` is there.
@@ -92,7 +133,7 @@ impl Container {
 
     fn command(&self) -> Command {
         let mut command = match self.kind {
-            Kind::Pivoted => return bubblewrap(self.folder.path()),
+            Kind::Pivoted => return bubblewrap(self.folder.path(), &self.usr),
             Kind::Chroot => unshare(&["--mount"]),
             Kind::Namespaces => unshare(&["--mount", "--pid", "--uts", "--ipc", "--net", "--fork"]),
             Kind::Users => unshare(&[
@@ -108,18 +149,18 @@ impl Container {
         command.args(["sh", "-c"]).arg(mounts()).arg("sh");
         command
             .arg(self.folder.path())
-            .arg(forky().join("usr"))
+            .arg(&self.usr)
             .arg(programs())
             .arg(memray_folder());
         command
     }
 }
 
-fn bubblewrap(folder: &Path) -> Command {
+fn bubblewrap(folder: &Path, usr: &Path) -> Command {
     let mut command = Command::new("bwrap");
     command
         .args(["--unshare-all", "--die-with-parent", "--uid", "1000", "--ro-bind"])
-        .arg(forky().join("usr"))
+        .arg(usr)
         .args(["/usr", "--ro-bind"])
         .arg(programs())
         .args(["/programs", "--ro-bind"])
@@ -158,9 +199,21 @@ exec chroot \"$root\" \"$@\"",
 }
 
 fn forky() -> PathBuf {
-    let root = workspace().join(".cache/pythons/forky");
+    made("forky", "scripts/fetch-pythons")
+}
+
+/// Where the CPython on musl is, which starts under its own root or by its own loader.
+///
+/// # Panics
+/// If it is missing.
+pub fn musl_root() -> PathBuf {
+    made("musl/root", "scripts/build-musl-python")
+}
+
+fn made(name: &str, maker: &str) -> PathBuf {
+    let root = workspace().join(".cache/pythons").join(name);
     root.canonicalize()
-        .unwrap_or_else(|error| panic!("`{}`: {error}; `scripts/fetch-pythons` makes it", root.display()))
+        .unwrap_or_else(|error| panic!("`{}`: {error}; `{maker}` makes it", root.display()))
 }
 
 fn programs() -> PathBuf {

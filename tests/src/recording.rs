@@ -1,6 +1,9 @@
 //! One run of `memray run`.
 
-use std::{collections::BTreeSet, ffi::OsString, os::unix::process::ExitStatusExt as _, path::Path};
+use std::{
+    collections::BTreeSet, ffi::OsString, iter, os::unix::process::ExitStatusExt as _, path::Path,
+    process::Command,
+};
 
 use tempfile::TempDir;
 
@@ -37,6 +40,16 @@ impl<'test> Recording<'test> {
     pub fn command(program: &Path) -> Self {
         let python = &Python::all()[0];
         Self::new(python, vec!["--".into(), program.into()])
+    }
+
+    /// A command that leads to a script with a Python of its own, as in a container.
+    pub fn leading_to(command: &Command, python: &'test Python, script: &'test Script) -> Self {
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let program = iter::once(OsString::from("--")).chain(words.map(OsString::from));
+        Self {
+            script: Some(script),
+            ..Self::new(python, program.collect())
+        }
     }
 
     fn new(python: &'test Python, program: Vec<OsString>) -> Self {

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use memray_ebpf::{
-    config::TargetConfig,
+    config::{TargetConfig, ThreadStateSource},
     event::{RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord, WalkStatus, flags},
     limits::{COMM_BYTES, FRAMES_PER_RECORD, MAX_PYTHON_FRAMES},
     memory::RemoteMemory,
@@ -70,7 +70,7 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
         count(StatId::StackFault);
         return Stack::LOST;
     };
-    if found.tss_slot_offset != 0 {
+    if found.tss_slot_offset != ThreadStateSource::UNKNOWN_SLOT {
         config.thread_state.tss_slot_offset = found.tss_slot_offset;
     }
     if found.thread_state == 0 {
@@ -83,6 +83,8 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
     match walk.start(&memory, &config.frame, found.thread_state, fs_base, seed) {
         Ok(()) => {}
         Err(StartError::NotThisThread) => {
+            // The slot may be that of another key by now.
+            config.thread_state.tss_slot_offset = ThreadStateSource::UNKNOWN_SLOT;
             count(StatId::ThreadStateInvalid);
             return Stack::LOST;
         }

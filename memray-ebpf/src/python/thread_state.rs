@@ -12,8 +12,10 @@ const KEY_DATA_BYTES: u64 = 16;
 const KEY_DATA_OFFSET: u64 = 8;
 /// `PTHREAD_KEYS_MAX` of glibc.
 const MAX_KEYS: u64 = 1024;
-/// A slot of the dynamic thread vector, `dtv_t`: `{void *val; void *to_free}`.
-const DTV_SLOT_BYTES: u64 = 16;
+/// `PTHREAD_KEYS_MAX` of musl (`include/limits.h`), whose values are an array (`src/thread/pthread_key_create.c`).
+const MAX_MUSL_KEYS: u64 = 128;
+/// Bound of the size of a slot of the dynamic thread vector.
+const MAX_DTV_SLOT_BYTES: u32 = 16;
 /// glibc's `TLS_DTV_UNALLOCATED`: the thread has not touched the module's block yet.
 const DTV_UNALLOCATED: u64 = u64::MAX;
 /// Bound of module ids; beyond it the configuration is wrong.
@@ -24,7 +26,8 @@ const MAX_MODULE_ID: u64 = 1 << 20;
 pub struct Found {
     /// 0: the thread has none.
     pub thread_state: u64,
-    /// New value for [`ThreadStateSource::tss_slot_offset`], 0 if there is nothing new to keep.
+    /// New value for [`ThreadStateSource::tss_slot_offset`]; [`UNKNOWN_SLOT`](ThreadStateSource::UNKNOWN_SLOT) if there is
+    /// nothing new to keep.
     pub tss_slot_offset: u64,
 }
 
@@ -32,13 +35,13 @@ pub struct Found {
 ///
 /// It is never another one than the attached state: whatever attaches a state binds it too (`tstate_activate`,
 /// Python/pystate.c of 3.12 to 3.15; before 3.12 there is no attached state in a thread-local variable). The pthread
-/// slot takes one read, a variable of a shared libpython three. The attached state is asked only where nothing is
+/// slot takes one read (two with musl), a variable of a shared libpython three. The attached state is asked only where nothing is
 /// known of a bound one; it is null while the thread has released the GIL.
 #[inline(always)]
 pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u64) -> Result<Found, Fault> {
     let mut found = Found {
         thread_state: 0,
-        tss_slot_offset: 0,
+        tss_slot_offset: ThreadStateSource::UNKNOWN_SLOT,
     };
     if source.tss_key_address == 0 {
         let variable = if source.bound.mode == TlsVariable::NONE {
@@ -51,23 +54,43 @@ pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u6
         }
         return Ok(found);
     }
-    let mut slot_offset = source.tss_slot_offset;
-    if slot_offset == 0 {
-        // Py_tss_t: {int _is_initialized; pthread_key_t _key} (Include/pythread.h).
-        let key = memory.read_u64(source.tss_key_address)?;
-        let is_initialized = key as u32;
-        if is_initialized == 0 {
+    let mut values = fs_base;
+    if source.tss_array_offset != 0 {
+        values = memory.read_u64(fs_base.wrapping_add(source.tss_array_offset))?;
+        if values == 0 {
             return Ok(found);
         }
-        let key = key >> 32;
-        if key >= KEYS_PER_BLOCK {
-            found.thread_state = second_level(memory, source, fs_base, key)?;
-            return Ok(found);
-        }
-        slot_offset = source.tss_first_block_offset + key * KEY_DATA_BYTES + KEY_DATA_OFFSET;
-        found.tss_slot_offset = slot_offset;
     }
-    found.thread_state = memory.read_u64(fs_base.wrapping_add(slot_offset))?;
+    if source.tss_slot_offset != ThreadStateSource::UNKNOWN_SLOT {
+        found.thread_state = memory.read_u64(values.wrapping_add(source.tss_slot_offset))?;
+        if found.thread_state != 0 {
+            return Ok(found);
+        }
+        // The child of a fork makes a new key (`gilstate_tss_reinit`, Python/pystate.c), and musl gives it another
+        // number if a key was made since the old one.
+    }
+    // Py_tss_t: {int _is_initialized; pthread_key_t _key} (Include/pythread.h).
+    let key = memory.read_u64(source.tss_key_address)?;
+    let is_initialized = key as u32;
+    if is_initialized == 0 {
+        return Ok(found);
+    }
+    let key = key >> 32;
+    let slot_offset = if source.tss_array_offset != 0 {
+        if key >= MAX_MUSL_KEYS {
+            return Err(Fault);
+        }
+        key * 8
+    } else if key >= KEYS_PER_BLOCK {
+        found.thread_state = second_level(memory, source, fs_base, key)?;
+        return Ok(found);
+    } else {
+        source.tss_first_block_offset + key * KEY_DATA_BYTES + KEY_DATA_OFFSET
+    };
+    if slot_offset != source.tss_slot_offset {
+        found.tss_slot_offset = slot_offset;
+        found.thread_state = memory.read_u64(values.wrapping_add(slot_offset))?;
+    }
     Ok(found)
 }
 
@@ -97,12 +120,14 @@ fn read_tls<M: RemoteMemory>(memory: &M, variable: &TlsVariable, fs_base: u64) -
     if variable.mode == TlsVariable::STATIC {
         return memory.read_u64(fs_base.wrapping_add(offset));
     }
-    if variable.module_id > MAX_MODULE_ID {
+    if variable.module_id > MAX_MODULE_ID || variable.slot_bytes > MAX_DTV_SLOT_BYTES {
         return Err(Fault);
     }
-    // tcbhead_t: {void *tcb; dtv_t *dtv; ...} (glibc sysdeps/x86_64/nptl/tls.h).
+    // glibc: tcbhead_t {void *tcb; dtv_t *dtv; ...} (sysdeps/x86_64/nptl/tls.h), slots {void *val; void *to_free}.
+    // musl: struct pthread {struct pthread *self; uintptr_t *dtv; ...} (src/internal/pthread_impl.h).
     let dtv = memory.read_u64(fs_base.wrapping_add(8))?;
-    let block = memory.read_u64(dtv.wrapping_add(variable.module_id * DTV_SLOT_BYTES))?;
+    let slot = variable.module_id * u64::from(variable.slot_bytes);
+    let block = memory.read_u64(dtv.wrapping_add(slot))?;
     if block == DTV_UNALLOCATED || block == 0 {
         return Ok(0);
     }
@@ -143,9 +168,12 @@ mod tests {
         }
     }
 
+    const UNKNOWN: u64 = ThreadStateSource::UNKNOWN_SLOT;
+
     fn with_key() -> ThreadStateSource {
         ThreadStateSource {
             tss_key_address: 0x5000,
+            tss_slot_offset: UNKNOWN,
             tss_first_block_offset: 0x310,
             tss_blocks_offset: 0x510,
             ..ThreadStateSource::default()
@@ -168,10 +196,10 @@ mod tests {
             ..with_key()
         };
         let words = [(FS_BASE - 24, 7), (FS_BASE - 40, 8), (FS_BASE + 0x348, 9)];
-        check(&words, attached, Ok((7, 0)));
-        check(&words, both, Ok((8, 0)));
-        check(&words, with_key, Ok((9, 0)));
-        check(&words, ThreadStateSource::default(), Ok((0, 0)));
+        check(&words, attached, Ok((7, UNKNOWN)));
+        check(&words, both, Ok((8, UNKNOWN)));
+        check(&words, with_key, Ok((9, UNKNOWN)));
+        check(&words, ThreadStateSource::default(), Ok((0, UNKNOWN)));
         check(&[], both, Err(Fault));
     }
 
@@ -181,35 +209,41 @@ mod tests {
             mode: TlsVariable::DYNAMIC,
             module_id: 2,
             offset: 8,
-            reserved: 0,
+            slot_bytes: 16,
         };
-        let source = ThreadStateSource {
-            attached,
-            ..ThreadStateSource::default()
+        let check_one = |words: &[(u64, u64)], attached, expect: Result<u64, Fault>| {
+            let source = ThreadStateSource {
+                attached,
+                ..ThreadStateSource::default()
+            };
+            check(words, source, expect.map(|state| (state, UNKNOWN)));
         };
-        check(
-            &[(FS_BASE + 8, 0x9000), (0x9020, 0xa000), (0xa008, 7)],
-            source,
-            Ok((7, 0)),
-        );
-        check(&[(FS_BASE + 8, 0x9000), (0x9020, u64::MAX)], source, Ok((0, 0)));
-        let wild = TlsVariable {
-            module_id: u64::MAX,
+        let vector = (FS_BASE + 8, 0x9000);
+        check_one(&[vector, (0x9020, 0xa000), (0xa008, 7)], attached, Ok(7));
+        check_one(&[vector, (0x9020, u64::MAX)], attached, Ok(0));
+        let musl = TlsVariable {
+            slot_bytes: 8,
             ..attached
         };
-        check(
-            &[(FS_BASE + 8, 0x9000)],
-            ThreadStateSource {
-                attached: wild,
-                ..source
+        check_one(&[vector, (0x9010, 0xa000), (0xa008, 7)], musl, Ok(7));
+        check_one(&[vector, (0x9010, 0)], musl, Ok(0));
+        for wild in [
+            TlsVariable {
+                module_id: u64::MAX,
+                ..attached
             },
-            Err(Fault),
-        );
+            TlsVariable {
+                slot_bytes: u32::MAX,
+                ..attached
+            },
+        ] {
+            check_one(&[vector], wild, Err(Fault));
+        }
     }
 
     #[test]
     fn the_key_is_found_and_kept() {
-        check(&[(0x5000, 0)], with_key(), Ok((0, 0)));
+        check(&[(0x5000, 0)], with_key(), Ok((0, UNKNOWN)));
         check(
             &[(0x5000, 3 << 32 | 1), (FS_BASE + 0x310 + 3 * 16 + 8, 7)],
             with_key(),
@@ -219,7 +253,24 @@ mod tests {
             tss_slot_offset: 0x348,
             ..with_key()
         };
-        check(&[(FS_BASE + 0x348, 9)], known, Ok((9, 0)));
+        check(&[(FS_BASE + 0x348, 9)], known, Ok((9, UNKNOWN)));
+    }
+
+    /// Where the kept slot has nothing: in a thread without a state, and after a fork that gave the key a new number.
+    #[test]
+    fn keys_change() {
+        let known = ThreadStateSource {
+            tss_slot_offset: 0x348,
+            ..with_key()
+        };
+        let empty = (FS_BASE + 0x348, 0);
+        check(&[empty, (0x5000, 3 << 32 | 1)], known, Ok((0, UNKNOWN)));
+        check(&[empty, (0x5000, 0)], known, Ok((0, UNKNOWN)));
+        check(
+            &[empty, (0x5000, 4 << 32 | 1), (FS_BASE + 0x358, 7)],
+            known,
+            Ok((7, 0x358)),
+        );
     }
 
     #[test]
@@ -228,9 +279,35 @@ mod tests {
         check(
             &[key, (FS_BASE + 0x510 + 8, 0x8000), (0x8000 + 8 * 16 + 8, 7)],
             with_key(),
-            Ok((7, 0)),
+            Ok((7, UNKNOWN)),
         );
-        check(&[key, (FS_BASE + 0x510 + 8, 0)], with_key(), Ok((0, 0)));
+        check(&[key, (FS_BASE + 0x510 + 8, 0)], with_key(), Ok((0, UNKNOWN)));
         check(&[(0x5000, 5000 << 32 | 1)], with_key(), Err(Fault));
+    }
+
+    #[test]
+    fn keys_of_musl_are_in_an_array() {
+        let musl = ThreadStateSource {
+            tss_key_address: 0x5000,
+            tss_slot_offset: UNKNOWN,
+            tss_array_offset: 0x80,
+            ..ThreadStateSource::default()
+        };
+        let array = (FS_BASE + 0x80, 0x8000);
+        check(&[array, (0x5000, 0)], musl, Ok((0, UNKNOWN)));
+        // The first key is 0.
+        check(&[(0x5000, 1), array, (0x8000, 7)], musl, Ok((7, 0)));
+        check(
+            &[(0x5000, 40 << 32 | 1), array, (0x8000 + 40 * 8, 7)],
+            musl,
+            Ok((7, 320)),
+        );
+        check(&[(FS_BASE + 0x80, 0)], musl, Ok((0, UNKNOWN)));
+        check(&[(0x5000, 128 << 32 | 1), array], musl, Err(Fault));
+        let known = ThreadStateSource {
+            tss_slot_offset: 0,
+            ..musl
+        };
+        check(&[array, (0x8000, 9)], known, Ok((9, UNKNOWN)));
     }
 }

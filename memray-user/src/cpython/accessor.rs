@@ -37,7 +37,7 @@ const MAX_BLOCK_OFFSET: u64 = 1 << 20;
 /// Where a function finds the thread state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a thread-local variable.
+    /// In a thread-local variable, of which the size of a slot is left for whoever knows the C library.
     Variable(TlsVariable),
     /// In the value of the pthread key in the `Py_tss_t` at this address.
     PthreadKey { address: u64 },
@@ -248,7 +248,7 @@ impl<M: RemoteMemory> Follower<'_, M> {
         let offset = self.memory.read_u64(address.checked_add(8)?).ok()?;
         ((1..=MAX_MODULE_ID).contains(&module_id) && offset <= MAX_BLOCK_OFFSET).then_some(TlsVariable {
             mode: TlsVariable::DYNAMIC,
-            reserved: 0,
+            slot_bytes: 0,
             module_id,
             offset: i64::try_from(offset).ok()?,
         })
@@ -363,7 +363,7 @@ fn thread_local(instruction: &Instruction, registers: &Registers) -> Value {
 fn at_distance(distance: u64) -> TlsVariable {
     TlsVariable {
         mode: TlsVariable::STATIC,
-        reserved: 0,
+        slot_bytes: 0,
         module_id: 0,
         offset: distance.cast_signed(),
     }

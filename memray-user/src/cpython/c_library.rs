@@ -1,9 +1,9 @@
 //! Which C library a file is: on it depends where the values of pthread keys are.
 //!
-//! glibc says its version in `gnu_get_libc_version`, whose code is followed to the text that it returns; musl's only
-//! sign is its name.
+//! glibc says its version in `gnu_get_libc_version`, whose code is followed to the text that it returns. musl says
+//! nothing; Alpine's has a name of its own (`libc.musl-x86_64.so.1`), Debian's has none, and both are known by their code.
 
-use super::accessor;
+use super::{accessor, musl};
 use crate::target::elf::ElfFile;
 
 /// `2.36`, or `2.31.9000` of a development version.
@@ -23,11 +23,7 @@ pub enum CLibrary {
 /// The C library that this file is or, if it is linked statically, contains.
 pub fn c_library(file: &ElfFile) -> Option<CLibrary> {
     let Some(function) = file.symbol("gnu_get_libc_version") else {
-        let soname = file.soname()?;
-        let is_musl = soname.as_encoded_bytes().starts_with(b"libc.musl")
-            // Its loader, by the name that it gives itself where it was not renamed.
-            || soname == "libc.so" && file.symbol("_dl_debug_state").is_some();
-        return is_musl.then_some(CLibrary::Musl);
+        return musl::thread_layout(file).map(|_| CLibrary::Musl);
     };
     let version = file.bytes_up_to(function.svma, CODE_BYTES).and_then(|code| {
         let address = accessor::constants(&code, function.svma).into_iter().next()?;

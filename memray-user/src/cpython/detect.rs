@@ -14,8 +14,8 @@ use memray_ebpf::{config::TargetConfig, memory::RemoteMemory};
 use super::{
     accessor,
     allocator::python_allocator,
-    glibc,
     offsets::{self, DebugOffsetsError, Offsets},
+    pthread::thread_layout,
     thread_state::{LoadedFile, ThreadStateError, thread_state_source},
     version::PyVersion,
 };
@@ -72,9 +72,9 @@ impl DetectError {
                 Some("use a release build of CPython with the GIL")
             }
             Self::ThreadState {
-                source: ThreadStateError::NoPthreadLayout,
+                source: ThreadStateError::NoThreadLayout,
                 ..
-            } => Some("use an interpreter that is linked to glibc"),
+            } => Some("use an interpreter that is linked to glibc, or to musl 1.2"),
             Self::ThreadState { .. } => {
                 Some("use a build of CPython that gcc has optimized, as distributions ship it")
             }
@@ -188,7 +188,7 @@ impl Candidate<'_> {
         let offsets = self.offsets(version, process)?;
         let code_type = self.check_build(version, &offsets, process)?;
         let thread_state = thread_state_source(self.loaded, version, &self.runtime, process, || {
-            pthread_layout(objects)
+            thread_layout(objects)
         })
         .map_err(|source| DetectError::ThreadState { path: path(), source })?;
         let dealloc = process.read_u64(code_type.wrapping_add(offsets.object.type_dealloc.into()));
@@ -305,15 +305,4 @@ impl Candidate<'_> {
         }
         Ok(address)
     }
-}
-
-/// The layout that the C library of the process states.
-fn pthread_layout(objects: &[MappedObject]) -> Option<glibc::PthreadLayout> {
-    // `libc-2.31.so` and `libpthread-2.31.so` before 2.34.
-    let names = [b"libc.".as_slice(), b"libc-", b"libpthread"];
-    objects
-        .iter()
-        .filter(|object| names.iter().any(|name| is_named(object, name)))
-        .filter_map(|object| ElfFile::open(&object.open_path).ok())
-        .find_map(|file| glibc::pthread_layout(&file))
 }

@@ -5,6 +5,7 @@
 //! Input: an ELF file. Output: the two offsets that the BPF programs need; all else that they take for granted is
 //! checked here.
 
+use super::pthread::{KeyValues, ThreadLayout};
 use crate::target::elf::ElfFile;
 
 /// Keys in one block (`PTHREAD_KEY_2NDLEVEL_SIZE`, sysdeps/nptl/internaltypes.h).
@@ -17,19 +18,12 @@ const KEY_DATA_OFFSET: u32 = 8;
 const DTV_OFFSET: u32 = 8;
 /// `struct pthread` has 2,368 bytes in glibc 2.36.
 const MAX_PTHREAD_BYTES: u32 = 1 << 16;
-
-/// Offsets in `struct pthread`, to which `fs` points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PthreadLayout {
-    /// `specific_1stblock`: values of the keys 0 to 31.
-    pub first_block: u64,
-    /// `specific`: pointers to blocks of 32 values.
-    pub blocks: u64,
-}
+/// `sizeof(dtv_t)`: `{void *val; void *to_free}` (sysdeps/generic/dl-dtv.h).
+const DTV_SLOT_BYTES: u32 = 16;
 
 /// The layout of the C library in this file; `None` if it has no descriptors, or they describe something that
 /// the walk cannot follow.
-pub fn pthread_layout(file: &ElfFile) -> Option<PthreadLayout> {
+pub fn thread_layout(file: &ElfFile) -> Option<ThreadLayout> {
     let word = |name: &str, index: u64| -> Option<u32> {
         let svma = file.symbol(name)?.svma.checked_add(index * 4)?;
         let bytes = file.bytes_at(svma, 4)?;
@@ -45,9 +39,12 @@ pub fn pthread_layout(file: &ElfFile) -> Option<PthreadLayout> {
     let blocks = offset("_thread_db_pthread_specific")?;
     // The first block lies right before the pointers (nptl/descr.h).
     let first_block = blocks.checked_sub(KEYS_PER_BLOCK * KEY_DATA_BYTES)?;
-    (is_known && blocks <= MAX_PTHREAD_BYTES).then_some(PthreadLayout {
-        first_block: first_block.into(),
-        blocks: blocks.into(),
+    (is_known && blocks <= MAX_PTHREAD_BYTES).then_some(ThreadLayout {
+        keys: KeyValues::Blocks {
+            first_block: first_block.into(),
+            blocks: blocks.into(),
+        },
+        vector_slot_bytes: Some(DTV_SLOT_BYTES),
     })
 }
 
@@ -63,11 +60,14 @@ mod tests {
         let objects = process.objects().unwrap();
         let layouts: Vec<_> = objects
             .iter()
-            .filter_map(|object| pthread_layout(&ElfFile::open(&object.open_path).unwrap()))
+            .filter_map(|object| thread_layout(&ElfFile::open(&object.open_path).unwrap()))
             .collect();
-        let expect = PthreadLayout {
-            first_block: 0x310,
-            blocks: 0x510,
+        let expect = ThreadLayout {
+            keys: KeyValues::Blocks {
+                first_block: 0x310,
+                blocks: 0x510,
+            },
+            vector_slot_bytes: Some(16),
         };
         assert_eq!(layouts, [expect]);
     }

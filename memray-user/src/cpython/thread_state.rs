@@ -10,7 +10,7 @@
 //! `_PyRuntime` differs between builds from 3.13 on, where no header fixes it; up to 3.12 the tables have it too,
 //! and then both must agree.
 
-use std::ops::Range;
+use std::{cell::LazyCell, ops::Range};
 
 use memray_ebpf::{
     config::{ThreadStateSource, TlsVariable},
@@ -19,8 +19,8 @@ use memray_ebpf::{
 
 use super::{
     accessor::{self, Place},
-    glibc::PthreadLayout,
     offsets,
+    pthread::{KeyValues, ThreadLayout},
     version::PyVersion,
 };
 use crate::target::elf::ElfFile;
@@ -41,8 +41,8 @@ pub enum ThreadStateError {
         expected: u64,
         found: u64,
     },
-    #[error("the C library does not say where it keeps the values of pthread keys")]
-    NoPthreadLayout,
+    #[error("the C library is not known, and so not where it keeps what each thread has of its own")]
+    NoThreadLayout,
 }
 
 /// The object file that holds the interpreter, as it lies in the process.
@@ -69,7 +69,7 @@ impl LoadedFile<'_> {
     }
 }
 
-/// Finds the sources. `runtime` is where `_PyRuntime` lies; `pthread` is asked only where a key is used.
+/// Finds the sources. `runtime` is where `_PyRuntime` lies; `layout` is asked only where it matters.
 ///
 /// Nothing of Python needs to have run; the file's relocations must be done.
 pub fn thread_state_source(
@@ -77,30 +77,51 @@ pub fn thread_state_source(
     version: PyVersion,
     runtime: &Range<u64>,
     memory: &impl RemoteMemory,
-    pthread: impl FnOnce() -> Option<PthreadLayout>,
+    layout: impl FnOnce() -> Option<ThreadLayout>,
 ) -> Result<ThreadStateSource, ThreadStateError> {
+    let layout = LazyCell::new(layout);
     let place_of = |function: &'static str| {
         let (code, avma) = loaded
             .function(function)
             .ok_or(ThreadStateError::NoFunction { function })?;
         accessor::place(&code, avma, runtime, memory).ok_or(ThreadStateError::UnknownCode { function })
     };
+    let reachable = |variable: TlsVariable| {
+        let slot_bytes = match variable.mode {
+            TlsVariable::DYNAMIC => layout.and_then(|layout| layout.vector_slot_bytes)?,
+            _ => 0,
+        };
+        Some(TlsVariable {
+            slot_bytes,
+            ..variable
+        })
+    };
 
-    let mut source = ThreadStateSource::default();
+    let mut source = ThreadStateSource {
+        tss_slot_offset: ThreadStateSource::UNKNOWN_SLOT,
+        ..ThreadStateSource::default()
+    };
     // The bound state alone is enough, so a form of this function that is unknown costs time and nothing else.
     if let Some(Ok(Place::Variable(variable))) = attached_function(version).map(place_of) {
-        source.attached = variable;
+        source.attached = reachable(variable).unwrap_or_default();
     }
     if version.minor_version() >= (3, 15) {
-        match place_of(BOUND)? {
-            Place::Variable(variable) if variable != source.attached => source.bound = variable,
-            _ => return Err(ThreadStateError::UnknownCode { function: BOUND }),
+        source.bound = match place_of(BOUND)? {
+            Place::Variable(variable) => reachable(variable).ok_or(ThreadStateError::NoThreadLayout)?,
+            Place::PthreadKey { .. } => return Err(ThreadStateError::UnknownCode { function: BOUND }),
+        };
+        if source.bound == source.attached {
+            return Err(ThreadStateError::UnknownCode { function: BOUND });
         }
     } else {
         source.tss_key_address = key_address(version, runtime, place_of(BOUND))?;
-        let layout = pthread().ok_or(ThreadStateError::NoPthreadLayout)?;
-        source.tss_first_block_offset = layout.first_block;
-        source.tss_blocks_offset = layout.blocks;
+        match layout.ok_or(ThreadStateError::NoThreadLayout)?.keys {
+            KeyValues::Blocks { first_block, blocks } => {
+                source.tss_first_block_offset = first_block;
+                source.tss_blocks_offset = blocks;
+            }
+            KeyValues::Array { pointer } => source.tss_array_offset = pointer,
+        }
     }
     Ok(source)
 }

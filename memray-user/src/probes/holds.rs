@@ -8,7 +8,7 @@ use memray_ebpf::{
 
 use crate::target::{
     elf::{ElfFile, Symbol, SymbolKind},
-    loader::STATE_FUNCTION,
+    loader::{STATE_FUNCTION, is_library},
 };
 
 /// One place in a file.
@@ -62,8 +62,7 @@ pub fn hold_points(elf: &ElfFile) -> Vec<HoldPoint> {
     if let Some(symbol) = elf.symbol(EXEC).filter(is_function) {
         points.extend(point(elf, symbol.svma, HoldPlace::Exec));
     }
-    // A program that is linked statically has the function too and never calls it.
-    if elf.soname().is_some()
+    if is_library(elf)
         && let Some(symbol) = elf.symbol(STATE_FUNCTION).filter(is_function)
     {
         points.extend(point(elf, symbol.svma, HoldPlace::Loader));

@@ -15,6 +15,9 @@ use super::{
 /// The function that debuggers watch.
 pub const STATE_FUNCTION: &str = "_dl_debug_state";
 
+/// musl's pointer to its `struct debug`, which is in its loader alone (ldso/dynlink.c).
+const MUSL_DEBUG_ADDRESS: &str = "_dl_debug_addr";
+
 /// Offset of `r_state` in `struct r_debug` (glibc elf/link.h, musl include/link.h).
 const R_STATE: u64 = 24;
 /// Offset of `r_version`, which is 0 before the structure is filled in.
@@ -41,30 +44,36 @@ enum DebugAddress {
     Pointer(u64),
 }
 
+/// Whether a file with [`STATE_FUNCTION`] can be a loader. Programs that are linked statically to glibc contain parts of
+/// one under the same symbols, which never run. A loader is a library too, and glibc's has a library's name; of musl's
+/// only Alpine's has.
+pub fn is_library(elf: &ElfFile) -> bool {
+    elf.soname().is_some() || elf.symbol(MUSL_DEBUG_ADDRESS).is_some()
+}
+
 impl Loader {
     /// The loader of a process, also before it has loaded anything. None in a static program, and none in one of
     /// another architecture, about which whoever asked for it is told when it looks at the program.
     pub fn of(process: &Process) -> Result<Option<Self>, ProcessError> {
         let base = process.auxiliary_value(libc::AT_BASE)?.unwrap_or(0);
-        let mut objects = process.objects()?.into_iter();
         let is_program = base == 0;
         let object = if is_program {
-            objects.next()
+            // What it has loaded may lie below it.
+            Some(process.main_executable()?)
         } else {
+            let mut objects = process.objects()?.into_iter();
             objects.find(|object| object.avma_range.start == base)
         };
         Ok(object.and_then(|object| {
             let elf = ElfFile::open(&object.open_path).ok()?;
-            // A loader is a library too and has a library's name. Static programs contain parts of a loader under the
-            // same symbols, which never run.
-            (!is_program || elf.soname().is_some()).then(|| Self::new(object, &elf, is_program))
+            (!is_program || is_library(&elf)).then(|| Self::new(object, &elf, is_program))
         }))
     }
 
     fn new(object: MappedObject, elf: &ElfFile, is_program: bool) -> Self {
         let avma = |name| Some(elf.symbol(name)?.svma.wrapping_add(object.bias));
         let structure = avma("_r_debug").map(DebugAddress::Structure);
-        let debug_address = structure.or_else(|| avma("_dl_debug_addr").map(DebugAddress::Pointer));
+        let debug_address = structure.or_else(|| avma(MUSL_DEBUG_ADDRESS).map(DebugAddress::Pointer));
         Self {
             state_function_avma: avma(STATE_FUNCTION).filter(|_| debug_address.is_some()),
             debug_address,

@@ -14,10 +14,10 @@ use std::{
 
 use launch::{Running, at_entry};
 use memray_ebpf::event::{RecordHeader, RecordKind, ThreadRecord};
-use memray_tests::{Python, program, workspace};
+use memray_tests::{Python, container::musl_root, program, workspace};
 use memray_user::{
     cpython::{self, Interpreter},
-    target::{elf::ElfFile, process::Process},
+    target::{elf::ElfFile, loader::Loader, process::Process},
 };
 use reader::{Frame, Reader};
 use serde::Deserialize;
@@ -213,17 +213,57 @@ fn subinterpreters() {
 }
 
 /// The loader called as a program: `/proc/PID/exe` is the loader then.
+fn by_its_loader(minor: u8) -> Command {
+    let root = workspace().join(".cache/pythons/forky").canonicalize().unwrap();
+    let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
+    command
+        .arg("--library-path")
+        .arg(root.join("usr/lib/x86_64-linux-gnu"));
+    command.arg(root.join(format!("usr/bin/python3.{minor}")));
+    command
+}
+
+fn on_musl_by_its_loader() -> Command {
+    let root = musl_root();
+    let mut command = Command::new(root.join("lib/ld-musl-x86_64.so.1"));
+    command.arg("--library-path").arg(root.join("usr/lib"));
+    command.arg(root.join("usr/bin/python3.13"));
+    command
+}
+
 #[test]
 fn started_by_the_loader() {
-    let root = workspace().join(".cache/pythons/forky").canonicalize().unwrap();
     for minor in [14, 15] {
-        let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
-        command
-            .arg("--library-path")
-            .arg(root.join("usr/lib/x86_64-linux-gnu"));
-        command.arg(root.join(format!("usr/bin/python3.{minor}")));
-        assert_eq!(check_program(&mut command).version.minor, minor);
+        assert_eq!(check_program(&mut by_its_loader(minor)).version.minor, minor);
     }
+}
+
+/// What such a loader has loaded may lie anywhere beside it.
+#[test]
+fn loaders_that_are_programs() {
+    for mut command in [by_its_loader(15), on_musl_by_its_loader()] {
+        command.args([
+            "-I",
+            "-c",
+            "print('ready', flush=True); import time; time.sleep(60)",
+        ]);
+        let (running, _) = Running::until_ready(&mut command);
+        let process = running.process();
+        let loader = Loader::of(&process).unwrap().unwrap();
+        assert!(loader.is_program);
+        assert!(loader.state_function_avma.is_some(), "{loader:?}");
+        assert!(loader.progress().is_loaded_by_now(&process), "{loader:?}");
+    }
+}
+
+/// musl, whose loader is the program here: its pthread keys and its thread-local variables lie elsewhere.
+#[test]
+fn on_musl() {
+    let interpreter = check_program(&mut on_musl_by_its_loader());
+    assert_eq!(interpreter.version.minor, 13);
+    let source = interpreter.config.thread_state;
+    assert_eq!((source.tss_array_offset, source.attached.slot_bytes), (0x80, 8));
+    check_code_dealloc(&interpreter);
 }
 
 #[test]

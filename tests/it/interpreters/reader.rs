@@ -48,6 +48,9 @@ impl Reader<'_> {
         let word = self.word(source.tss_key_address, 0);
         let (is_initialized, key) = (word & 0xffff_ffff, word >> 32);
         assert_eq!(is_initialized, 1, "no key at {:#x}", source.tss_key_address);
+        if source.tss_array_offset != 0 {
+            return self.word(self.word(fs + source.tss_array_offset, 0) + key * 8, 0);
+        }
         let block = match key {
             0..32 => fs + source.tss_first_block_offset,
             _ => self.word(fs + source.tss_blocks_offset + key / 32 * 8, 0),
@@ -130,7 +133,7 @@ pub(crate) fn variable(process: &Process, fs: u64, variable: TlsVariable) -> u64
     };
     let block = match variable.mode {
         TlsVariable::STATIC => fs,
-        TlsVariable::DYNAMIC => word(word(fs + 8) + 16 * variable.module_id),
+        TlsVariable::DYNAMIC => word(word(fs + 8) + u64::from(variable.slot_bytes) * variable.module_id),
         mode => panic!("a variable of mode {mode} cannot be read"),
     };
     word(block.wrapping_add_signed(variable.offset))

@@ -6,6 +6,7 @@ use std::{path::Path, process::Command};
 use memray_user::{
     cpython::{
         accessor::{self, Place},
+        pthread::thread_layout,
         thread_state::LoadedFile,
     },
     target::elf::ElfFile,
@@ -61,9 +62,10 @@ fn check(program: &Path, file: &Path, what: &str) {
     };
     let (code, avma) = loaded.function("get_state").unwrap();
     let place = accessor::place(&code, avma, &(0..0), &process);
-    let Some(Place::Variable(found)) = place else {
+    let Some(Place::Variable(mut found)) = place else {
         panic!("{what}: {place:?} in {code:02x?}");
     };
+    found.slot_bytes = thread_layout(&objects).unwrap().vector_slot_bytes.unwrap();
     assert_eq!(lines.len(), 2);
     for line in lines {
         let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();

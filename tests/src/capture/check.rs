@@ -37,9 +37,17 @@ impl Capture {
     }
 
     fn check_order(&self, rows: &[Row]) {
-        let started = self.number("SELECT MIN(script_started_ns) FROM processes");
+        let started: BTreeMap<i64, i64> = self
+            .query("SELECT process_id, script_started_ns FROM processes WHERE script_started_ns IS NOT NULL")
+            .iter()
+            .filter_map(|line| {
+                let (process_id, started_ns) = line.split_once(' ')?;
+                Some((process_id.parse().ok()?, started_ns.parse().ok()?))
+            })
+            .collect();
         for row in rows {
-            let is_after_start = started.is_none_or(|started| row.alloc_ts >= started);
+            let started = started.get(&row.process_id);
+            let is_after_start = started.is_none_or(|&started| row.alloc_ts >= started);
             let ends_later = row.free_ts.is_none_or(|free_ts| free_ts >= row.alloc_ts);
             assert!(is_after_start && ends_later, "{}: {row:?}", self.name());
         }

@@ -50,12 +50,16 @@ fn install_nextest(workspace: &Workspace) -> Result<()> {
     )
 }
 
+/// Debian's newest, and one on musl, whose compilation takes some minutes.
 fn fetch_interpreters(workspace: &Workspace) -> Result<()> {
-    const SCRIPT: &str = "scripts/fetch-pythons";
+    const SCRIPTS: [&str; 2] = ["scripts/fetch-pythons", "scripts/build-musl-python"];
     step("interpreters to test with");
-    if !workspace.root().join(SCRIPT).is_file() {
-        note("only those that are installed");
-        return Ok(());
+    for script in SCRIPTS {
+        if workspace.root().join(script).is_file() {
+            execute(&mut workspace.command(&format!("./{script}")))?;
+        } else {
+            note(&format!("`{script}` is missing: only those that are installed"));
+        }
     }
-    execute(&mut workspace.command(&format!("./{SCRIPT}")))
+    Ok(())
 }

@@ -52,6 +52,11 @@ pub(super) const FOR_TESTS: &[Package] = &[
         reason: "unpacks Debian packages",
     },
     Package {
+        brings: "make",
+        name: "make",
+        reason: "builds an interpreter on musl",
+    },
+    Package {
         brings: "gdb",
         name: "gdb",
         reason: "debugs programs that are recorded",

@@ -44,7 +44,7 @@ const fn key(address: u64) -> Place {
 const fn variable(mode: u32, module_id: u64, offset: i64) -> Place {
     Place::Variable(TlsVariable {
         mode,
-        reserved: 0,
+        slot_bytes: 0,
         module_id,
         offset,
     })

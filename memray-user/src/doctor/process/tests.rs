@@ -141,7 +141,7 @@ fn what_is_known_of_an_interpreter() {
             provenance.offsets = OffsetsSource::DebugOffsets;
             provenance.bound = BoundState::Variable(TlsVariable {
                 mode: TlsVariable::DYNAMIC,
-                reserved: 0,
+                slot_bytes: 16,
                 module_id: 2,
                 offset: 16,
             });
