@@ -58,8 +58,8 @@ impl Loader {
         let base = process.auxiliary_value(libc::AT_BASE)?.unwrap_or(0);
         let is_program = base == 0;
         let object = if is_program {
-            // What it has loaded may lie below it.
-            Some(process.main_executable()?)
+            // What it has loaded may lie below it. One of another architecture is no file that we can read.
+            process.main_executable().ok()
         } else {
             let mut objects = process.objects()?.into_iter();
             objects.find(|object| object.avma_range.start == base)

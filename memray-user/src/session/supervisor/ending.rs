@@ -3,6 +3,7 @@
 use std::{
     sync::mpsc::{Receiver, SyncSender},
     thread,
+    time::{Duration, Instant},
 };
 
 use super::{Birth, Finished, Message, Notice, RELEASE_INTERVAL, Stage, Supervisor, Tracked};
@@ -12,6 +13,9 @@ use crate::{
     store::StoreError,
     target::process::Process,
 };
+
+/// How long is waited at the end for threads that are to go on.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// The process has ended and all that it has sent has been taken in.
@@ -131,8 +135,10 @@ impl Supervisor {
             workers.finish();
             bpf::close(links);
         });
-        // Who is held keeps links from closing, and can have come in just before its process was let go.
-        while !closing.is_finished() || !self.leaving.is_empty() {
+        // Who is held keeps links from closing, and can have come in just before its process was let go. Who does not come
+        // to its stop, because it is frozen, the kernel lets go at our end.
+        let patience = Instant::now() + LEAVING_PATIENCE;
+        while !closing.is_finished() || (!self.leaving.is_empty() && Instant::now() < patience) {
             let _wait_longer = self.processes.release_all();
             self.let_leave();
             thread::sleep(RELEASE_INTERVAL);
