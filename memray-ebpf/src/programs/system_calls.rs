@@ -23,7 +23,10 @@ const PAGE_MASK: u64 = 4095;
 /// Results above are negated error numbers (`MAX_ERRNO`, include/linux/err.h).
 const FIRST_ERROR: u64 = -4095i64 as u64;
 /// `struct trace_event_raw_sys_exit`: 8 bytes of common fields, the number of the call, the result.
+const NUMBER_OFFSET: usize = 8;
 const RESULT_OFFSET: usize = 16;
+/// arch/x86/entry/syscalls/syscall_64.tbl.
+const MREMAP: u64 = 25;
 
 /// The current thread, if its process is traced and no allocator call is under way in it.
 #[inline(always)]
@@ -42,18 +45,28 @@ fn traced_thread(stack_pointer: u64) -> Option<(*mut Thread, Ids)> {
     Some((thread, ids))
 }
 
-/// `syscalls:sys_exit_mmap`; the arguments are still in the registers of the system call.
+/// `syscalls:sys_exit_mmap` and `sys_exit_mremap`: the new pages, or the old ones again. The arguments are still in the
+/// registers of the system call. One program, because most of what the verifier follows is the walk.
 #[tracepoint]
-pub(super) fn mmap_exit(context: TracePointContext) -> u32 {
-    // SAFETY: the offset lies within the tracepoint's record.
-    let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else {
+pub(super) fn map_exit(context: TracePointContext) -> u32 {
+    // SAFETY: the offsets lie within the tracepoint's record.
+    let (Ok(number), Ok(address)) = (unsafe {
+        (
+            context.read_at::<u64>(NUMBER_OFFSET),
+            context.read_at::<u64>(RESULT_OFFSET),
+        )
+    }) else {
         return 0;
     };
+    let is_mremap = number == MREMAP;
     if address >= FIRST_ERROR {
+        if is_mremap {
+            send_unmap(RecordKind::UnmapUndone, Allocator::Mremap);
+        }
         return 0;
     }
     // SAFETY: the registers of the current task.
-    let (size, protection, flags, stack_pointer) = unsafe {
+    let (second, third, flags, stack_pointer) = unsafe {
         let registers = user_registers();
         (
             (*registers).rsi,
@@ -62,16 +75,13 @@ pub(super) fn mmap_exit(context: TracePointContext) -> u32 {
             (*registers).rsp,
         )
     };
+    let (allocator, size, protection) = if is_mremap {
+        (Allocator::Mremap, third, 0)
+    } else {
+        (Allocator::Mmap, second, third as u32)
+    };
     if let Some((thread, ids)) = traced_thread(stack_pointer) {
-        send_map(
-            thread,
-            ids,
-            Allocator::Mmap,
-            address,
-            size,
-            protection as u32,
-            flags as u32,
-        );
+        send_map(thread, ids, allocator, address, size, protection, flags as u32);
     }
     0
 }
@@ -87,28 +97,6 @@ pub(super) fn munmap_entry(_context: TracePointContext) -> u32 {
 #[tracepoint]
 pub(super) fn mremap_entry(_context: TracePointContext) -> u32 {
     send_unmap(RecordKind::Unmap, Allocator::Mremap);
-    0
-}
-
-/// `syscalls:sys_exit_mremap`: the new pages, or the old ones again.
-#[tracepoint]
-pub(super) fn mremap_exit(context: TracePointContext) -> u32 {
-    // SAFETY: the offset lies within the tracepoint's record.
-    let Ok(address) = (unsafe { context.read_at::<u64>(RESULT_OFFSET) }) else {
-        return 0;
-    };
-    if address >= FIRST_ERROR {
-        send_unmap(RecordKind::UnmapUndone, Allocator::Mremap);
-        return 0;
-    }
-    // SAFETY: the registers of the current task.
-    let (size, flags, stack_pointer) = unsafe {
-        let registers = user_registers();
-        ((*registers).rdx, (*registers).r10, (*registers).rsp)
-    };
-    if let Some((thread, ids)) = traced_thread(stack_pointer) {
-        send_map(thread, ids, Allocator::Mremap, address, size, 0, flags as u32);
-    }
     0
 }
 

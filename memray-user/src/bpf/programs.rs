@@ -21,10 +21,10 @@ pub(super) const RAW_TRACEPOINTS: [(&str, &str); 3] = [
 
 /// Program, category and name of a tracepoint.
 pub(super) const TRACEPOINTS: [(&str, &str, &str); 4] = [
-    ("mmap_exit", "syscalls", "sys_exit_mmap"),
+    ("map_exit", "syscalls", "sys_exit_mmap"),
     ("munmap_entry", "syscalls", "sys_enter_munmap"),
     ("mremap_entry", "syscalls", "sys_enter_mremap"),
-    ("mremap_exit", "syscalls", "sys_exit_mremap"),
+    ("map_exit", "syscalls", "sys_exit_mremap"),
 ];
 
 pub(super) const TARGETS: &str = "TARGETS";

@@ -10,6 +10,7 @@ use std::{
     },
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
 use aya::{
@@ -106,18 +107,25 @@ impl Recorder {
     pub fn load_object(object: &[u8], options: RecorderOptions) -> Result<Self, BpfError> {
         let ebpf = make_maps(object, options)?;
         let multi = if supports_uprobe_multi() {
-            Some(Arc::new(load_multi(object, &ebpf, Half::program)?))
+            Some(MultiObject::new(object, |name| ebpf.map(name).and_then(map_fd))?)
         } else {
             None
         };
-        let ebpf = Arc::new(Mutex::new(ebpf));
-        let linker = Linker { ebpf, multi };
         let mut recorder = Self {
-            linker,
+            linker: Linker {
+                ebpf: Arc::new(Mutex::new(ebpf)),
+                multi: None,
+            },
             links: Vec::new(),
         };
-        recorder.attach_tracepoints()?;
-        recorder.attach_raw_tracepoints()?;
+        // Most of the time is the verifier's, for two programs that walk stacks: one on a function, one on a tracepoint.
+        let programs = thread::scope(|threads| {
+            let programs = threads.spawn(|| multi.as_ref().map(load_multi).transpose());
+            recorder.attach_tracepoints()?;
+            recorder.attach_raw_tracepoints()?;
+            programs.join().expect("a panic ends the process before")
+        })?;
+        recorder.linker.multi = programs.map(Arc::new);
         if recorder.linker.multi.is_none() {
             recorder.load_single()?;
         }
@@ -133,7 +141,8 @@ impl Recorder {
             follow_children: false,
         };
         let ebpf = make_maps(OBJECT, options)?;
-        let multi = Some(Arc::new(load_multi(OBJECT, &ebpf, Half::floor_program)?));
+        let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;
+        let multi = Some(Arc::new(load_halves(&object, Half::floor_program)?));
         let ebpf = Arc::new(Mutex::new(ebpf));
         Ok(Self {
             linker: Linker { ebpf, multi },
@@ -211,10 +220,13 @@ impl Recorder {
             Tracepoints::open().map_err(|source| BpfError::Tracepoint { name: first, source })?;
         for (name, category, tracepoint) in TRACEPOINTS {
             let program: &mut TracePoint = program(&mut ebpf, name)?;
-            program.load().map_err(|source| BpfError::Load {
-                program: name,
-                source: Box::new(source),
-            })?;
+            // One program can be for several.
+            if program.fd().is_err() {
+                program.load().map_err(|source| BpfError::Load {
+                    program: name,
+                    source: Box::new(source),
+                })?;
+            }
             let id = tracepoints
                 .id(category, tracepoint)
                 .map_err(|source| BpfError::Tracepoint {
@@ -283,12 +295,14 @@ pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf,
         .map_err(|error| BpfError::Maps(Box::new(error)))
 }
 
-fn load_multi(
-    object: &[u8],
-    ebpf: &Ebpf,
+fn load_multi(object: &MultiObject) -> Result<BTreeMap<Half, OwnedFd>, BpfError> {
+    load_halves(object, Half::program)
+}
+
+fn load_halves(
+    object: &MultiObject,
     name: fn(Half) -> &'static str,
 ) -> Result<BTreeMap<Half, OwnedFd>, BpfError> {
-    let object = MultiObject::new(object, |name| ebpf.map(name).and_then(map_fd))?;
     let load = |half| match object.load(name(half)) {
         Ok(program) => Ok((half, program)),
         Err(BpfError::Verifier {

@@ -50,7 +50,10 @@ pub fn verify_programs() -> Result<Vec<VerifiedProgram>, BpfError> {
         let fd = object.load(half.program())?;
         verified.push(ask(half.program(), fd.as_fd(), since)?);
     }
-    for (name, _, _) in TRACEPOINTS {
+    let mut of_tracepoints: Vec<_> = TRACEPOINTS.iter().map(|&(name, ..)| name).collect();
+    of_tracepoints.sort_unstable();
+    of_tracepoints.dedup();
+    for name in of_tracepoints {
         let since = Instant::now();
         let fd = load(&mut ebpf, name, TracePoint::load, TracePoint::fd)?;
         verified.push(ask(name, fd.as_fd(), since)?);
