@@ -182,6 +182,7 @@ fn variants() -> Result<Vec<Variant>> {
         Variant::new("recorded", Programs::BuiltIn),
     ];
     let objects: Vec<PathBuf> = env::var_os("MEMRAY_BENCH_OBJECTS")
+        .filter(|paths| !paths.is_empty())
         .map(|paths| env::split_paths(&paths).collect())
         .unwrap_or_default();
     for path in objects {
