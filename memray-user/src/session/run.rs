@@ -2,7 +2,7 @@
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -46,6 +46,9 @@ pub struct Recorded {
 
 /// How soon it is noticed that nothing is recorded any more.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// After that it is said what is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is said on the way.
 pub trait RunListener {
@@ -166,7 +169,7 @@ impl Launched {
 /// Until the last of them has ended, or somebody has had enough.
 fn wait_for_children(told: &Receiver<Notice>, relay: &SignalRelay, listener: &impl RunListener) {
     // Most have none, or none that outlives it by much.
-    let mut has_said = false;
+    let (since, mut has_said) = (Instant::now(), false);
     loop {
         match told.recv_timeout(LOOK_INTERVAL) {
             Ok(Notice::AllEnded) | Err(RecvTimeoutError::Disconnected) => return,
@@ -175,7 +178,7 @@ fn wait_for_children(told: &Receiver<Notice>, relay: &SignalRelay, listener: &im
         if relay.is_interrupted(Duration::ZERO) {
             return;
         }
-        if !std::mem::replace(&mut has_said, true) {
+        if since.elapsed() > PATIENCE && !std::mem::replace(&mut has_said, true) {
             listener.waits_for_children();
         }
     }
