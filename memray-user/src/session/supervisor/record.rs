@@ -264,10 +264,6 @@ impl Supervisor {
                     }
                 }
                 self.birth_linked(pid);
-                if let Some(tid) = tid {
-                    self.release(tid);
-                }
-                return;
             }
             // It ended meanwhile.
             None => self.closer.close(links.unwrap_or_default()),
