@@ -5,8 +5,7 @@ use memray_ebpf::{cookie::Cookie, follow::HoldPlace};
 use super::{Adopted, Adoption, Message, Stage, Supervisor, Tracked};
 use crate::{
     bpf::{BpfError, Delivery, Link, Order, ProbeSite, Scope, close},
-    ingest::ScriptStart,
-    model::ProcessOrigin,
+    model::{ProcessOrigin, ProcessRow},
     session::{
         collector::NewLife,
         error::SessionError,
@@ -144,39 +143,27 @@ impl Supervisor {
         let Some(parent) = self.tracked.get(&parent_pid) else {
             return Ok(());
         };
-        let (row, interpreter) = (parent.row.clone(), parent.interpreter.clone());
-        let (files, progress, sites) = (parent.files.clone(), parent.progress, parent.sites.clone());
         let awaits_interpreter = parent.awaits_interpreter;
-        let config = interpreter.as_ref().map(|found| found.config).unwrap_or_default();
-        let process = Process::open(child_pid)?;
-        let number = self.processes.new_life();
-        let (Some(child), Some(collector)) = (self.tracked.get_mut(&child_pid), &self.collector) else {
-            return Ok(());
+        let prepared = Prepared {
+            pid: child_pid,
+            row: ProcessRow {
+                pid: child_pid,
+                ..parent.row.clone()
+            },
+            process: Process::open(child_pid)?,
+            interpreter: parent.interpreter.clone(),
+            sites: parent.sites.clone(),
+            // Everybody is held where the parent is.
+            holds: Vec::new(),
+            files: parent.files.clone(),
+            progress: parent.progress,
+            arguments: Vec::new(),
+            is_unknown_python: false,
         };
-        let mut row = row;
-        row.pid = child_pid;
-        row.origin = ProcessOrigin::Forked;
-        row.parent_process_id = child.parent;
-        let process_id = collector.add(NewLife {
-            row: row.clone(),
-            reader: Box::new(PythonProcess {
-                process,
-                interpreter: interpreter.clone(),
-                threads_wait: self.settings.delivery == Delivery::Lossless,
-            }),
-            script: ScriptStart::Immediately,
-            number,
-        });
-        child.stage = Stage::Recorded(process_id);
-        child.life = number;
-        child.row = row;
-        child.interpreter = interpreter;
-        child.files = files;
-        child.progress = progress;
-        child.awaits_interpreter = awaits_interpreter;
-        let sites = child.take_new(&sites);
-        self.processes.set_target(child_pid, &config, number)?;
-        self.attach(child_pid, sites, Attach::Held { tid: None })
+        if let Some(child) = self.tracked.get_mut(&child_pid) {
+            child.awaits_interpreter = awaits_interpreter;
+        }
+        self.record(prepared, Attach::Held { tid: None })
     }
 
     /// Puts probes on places that have none in this process.
