@@ -259,3 +259,33 @@ fn without_privilege() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     assert_eq!(target.end().status, 0);
 }
+
+/// From inside a pid namespace the kernel tells of that one alone.
+#[test]
+fn a_process_in_a_namespace_below_ours() {
+    let folder = folder_with(&[(
+        "nested.sh",
+        "unshare --pid --fork --kill-child sleep 1000 &
+         until pid=$(pgrep -x sleep); do :; done
+         \"$1\" attach --any-program -o x.db \"$pid\" 2>&1 | sed \"s/process $pid/process PID/\"
+         kill $!\n",
+    )]);
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "nested.sh",
+        ])
+        .arg(memray_binary())
+        .current_dir(folder.path());
+    let output = command.output().unwrap();
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout), @"
+    error: process PID is in a pid namespace of its own below ours, whose processes the kernel does not tell from here
+    hint: run memray in the pid namespace of the process, or in that of the host
+    ");
+    assert!(!folder.path().join("x.db").exists());
+}

@@ -29,7 +29,7 @@ pub use features::{KernelFeatures, Support, UprobeMulti, supports_uprobe_multi};
 pub use linker::{Link, Linker, Order, Scope, close};
 pub use privileges::Privileges;
 pub use processes::{Memories, Processes};
-pub use recorder::{Delivery, Recorder, RecorderOptions};
+pub use recorder::{Delivery, Recorder, RecorderOptions, is_in_initial_pid_namespace};
 pub use ring::{RingPosition, RingReader};
 pub use sites::{FileId, ProbeFile, ProbeSite};
 pub use verified::{VerifiedProgram, verify_programs};

@@ -382,6 +382,11 @@ fn task_offsets(types: Option<&KernelTypes<'_>>, is_nested: bool) -> Result<Task
     Ok(offsets)
 }
 
+/// Whether the numbers of processes here are those that the kernel has at hand.
+pub fn is_in_initial_pid_namespace() -> bool {
+    pid_namespace().is_ok_and(|namespace| namespace.0.inode == 0)
+}
+
 /// Our own; zero for the initial one, whose numbers the kernel has at hand.
 fn pid_namespace() -> Result<PidNamespacePod, BpfError> {
     let namespace = fs::metadata("/proc/self/ns/pid").map_err(BpfError::PidNamespace)?;

@@ -14,7 +14,7 @@ use super::{
     supervisor::{Adopted, Adoption, Notice, SupervisorThread},
 };
 use crate::{
-    bpf::{Recorder, RecorderOptions},
+    bpf::{self, Recorder, RecorderOptions},
     model::{LossRow, ProcessOrigin},
     store::StoreError,
     target::{
@@ -115,8 +115,19 @@ fn look_at(pid: u32) -> Result<String, SessionError> {
         return Err(ProcessError::NoExecutable { pid }.into());
     }
     process.executable()?;
+    if is_below_our_namespace(&process) {
+        return Err(SessionError::BelowOurNamespace { pid });
+    }
     let words = words.iter().map(|word| word.to_string_lossy().into_owned());
     Ok(words.collect::<Vec<_>>().join(" "))
+}
+
+/// In the initial pid namespace the kernel tells of all processes, in any other of those that are in the very same.
+fn is_below_our_namespace(process: &Process) -> bool {
+    let surroundings = process.surroundings();
+    let is_elsewhere =
+        surroundings.is_ok_and(|found| found.other_namespaces.is_some_and(|kinds| kinds.contains(&"pid")));
+    is_elsewhere && !bpf::is_in_initial_pid_namespace()
 }
 
 fn wait(duration: Option<Duration>, told: &Receiver<Notice>, relay: &SignalRelay) {
