@@ -222,6 +222,7 @@ fn measure_all(target: &mut Target) -> Result<Vec<f64>> {
 const OPTIONS: RecorderOptions = RecorderOptions {
     delivery: Delivery::Lossless,
     follow_children: false,
+    may_start_threads: true,
 };
 
 fn measure_traced(target: &mut Target, recorder: &Recorder) -> Result<Vec<f64>> {

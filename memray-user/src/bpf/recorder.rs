@@ -59,6 +59,9 @@ pub struct RecorderOptions {
     pub delivery: Delivery,
     /// Children of followed processes are followed too.
     pub follow_children: bool,
+    /// The programs are loaded side by side. Not by a process that launches another: with its first thread glibc takes
+    /// signals 32 and 33 for itself, and the child would not inherit what was ignored.
+    pub may_start_threads: bool,
 }
 
 /// The programs that watch the whole system, and the maps; dropping it detaches the programs.
@@ -120,10 +123,14 @@ impl Recorder {
         };
         // Most of the time is the verifier's, for two programs that walk stacks: one on a function, one on a tracepoint.
         let programs = thread::scope(|threads| {
-            let programs = threads.spawn(|| multi.as_ref().map(load_multi).transpose());
+            let load = || multi.as_ref().map(load_multi).transpose();
+            let programs = options.may_start_threads.then(|| threads.spawn(load));
             recorder.attach_tracepoints()?;
             recorder.attach_raw_tracepoints()?;
-            programs.join().expect("a panic ends the process before")
+            match programs {
+                Some(programs) => programs.join().expect("a panic ends the process before"),
+                None => load(),
+            }
         })?;
         recorder.linker.multi = programs.map(Arc::new);
         if recorder.linker.multi.is_none() {
@@ -139,6 +146,7 @@ impl Recorder {
         let options = RecorderOptions {
             delivery: Delivery::Lossy,
             follow_children: false,
+            may_start_threads: false,
         };
         let ebpf = make_maps(OBJECT, options)?;
         let object = MultiObject::new(OBJECT, |name| ebpf.map(name).and_then(map_fd))?;

@@ -41,6 +41,7 @@ pub fn verify_programs() -> Result<Vec<VerifiedProgram>, BpfError> {
     let options = RecorderOptions {
         delivery: Delivery::Lossless,
         follow_children: true,
+        may_start_threads: false,
     };
     let mut ebpf = make_maps(OBJECT, options)?;
     let mut verified = Vec::new();

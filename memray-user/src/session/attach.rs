@@ -65,6 +65,7 @@ pub fn record_attached(
     let recorder = Recorder::load(RecorderOptions {
         delivery: capture.delivery,
         follow_children: capture.follow_children,
+        may_start_threads: true,
     })?;
     let clock = Clock::start();
     let relay = SignalRelay::start();

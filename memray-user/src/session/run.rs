@@ -68,6 +68,7 @@ pub fn record(
     let options = RecorderOptions {
         delivery: settings.capture.delivery,
         follow_children: settings.capture.follow_children,
+        may_start_threads: false,
     };
     let recorder = Recorder::load(options)?;
     // The time of the recording is the program's: loading is over when it begins.

@@ -154,9 +154,15 @@ impl Supervisor {
         }
         let recorded = prepare(pid, &mut self.plans, Demand::Whatever)
             .and_then(|prepared| self.record(prepared, Attach::Held { tid: None }));
-        match recorded {
-            Ok(()) => self.began_late(pid),
-            Err(_not_recorded) => self.miss_probes(pid),
+        // It may have ended by now, which leaves its life without probes, and no less late.
+        let has_begun = self
+            .tracked
+            .get(&pid)
+            .is_some_and(|tracked| tracked.process_id().is_some());
+        if recorded.is_ok() || has_begun {
+            self.began_late(pid);
+        } else {
+            self.miss_probes(pid);
         }
     }
 
