@@ -20,6 +20,7 @@ use crate::{
     target::{
         launch::SignalRelay,
         process::{Process, ProcessError},
+        scheduling,
     },
 };
 
@@ -62,6 +63,8 @@ pub fn record_attached(
         ..settings.capture.clone()
     };
     raise_file_limit();
+    // A busy target would take half of the CPU from the verifier. Nothing is launched from here that would inherit it.
+    scheduling::raise_priority();
     let recorder = Recorder::load(RecorderOptions {
         delivery: capture.delivery,
         follow_children: capture.follow_children,
