@@ -11,7 +11,7 @@ use std::{
 use memray_tests::{
     Python, Waiting,
     behavior::{folder_with, plain},
-    memray, transcript,
+    elf32, memray, transcript,
 };
 use memray_user::bpf::supports_uprobe_multi;
 use serde_json::Value;
@@ -133,27 +133,14 @@ fn other_namespaces_are_named() {
     assert!(probed(process, "libc.so.6").contains(&"malloc".to_owned()));
 }
 
-/// An i386 program, all in one page, that writes a line and waits for a signal.
+/// An i386 program that writes a line and waits for a signal.
 fn elf32() -> Vec<u8> {
-    const BASE: u32 = 0x0804_8000;
-    const HEADERS: u32 = 52 + 32;
-    // write(1, BASE + 4096 - 1, 1) with a zero byte for a newline's place; pause().
+    // write(1, the byte behind the code, 1); pause().
     let mut code = vec![0xb8, 4, 0, 0, 0, 0xbb, 1, 0, 0, 0, 0xb9];
-    let newline_at = BASE + HEADERS + 11 + 4 + 5 + 2 + 5 + 2;
+    let newline_at = elf32::ENTRY + 11 + 4 + 5 + 2 + 5 + 2;
     code.extend(newline_at.to_le_bytes());
     code.extend([0xba, 1, 0, 0, 0, 0xcd, 0x80, 0xb8, 29, 0, 0, 0, 0xcd, 0x80, b'\n']);
-    let end = HEADERS + u32::try_from(code.len()).unwrap();
-    let mut bytes = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    bytes.extend([2, 3].map(u16::to_le_bytes).concat());
-    bytes.extend([1, BASE + HEADERS, 52, 0, 0].map(u32::to_le_bytes).concat());
-    bytes.extend([52, 32, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
-    bytes.extend(
-        [1, 0, BASE, BASE, end, end, 5, 0x1000]
-            .map(u32::to_le_bytes)
-            .concat(),
-    );
-    bytes.extend(code);
-    bytes
+    elf32::program(&code)
 }
 
 /// What stands in the way of a recording of a program, and the verdict; what else is said depends on the machine.

@@ -5,27 +5,14 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 use memray_tests::{
     Python,
     behavior::{folder_with, plain, run_with_input},
+    elf32,
     memray::memray_binary,
     transcript,
 };
 
-/// An i386 program, all in one page, that exits with status 42.
+/// An i386 program that exits with status 42.
 fn elf32() -> Vec<u8> {
-    const CODE: [u8; 12] = [0xb8, 1, 0, 0, 0, 0xbb, 42, 0, 0, 0, 0xcd, 0x80];
-    const BASE: u32 = 0x0804_8000;
-    const HEADERS: u32 = 52 + 32;
-    let end = HEADERS + u32::try_from(CODE.len()).unwrap();
-    let mut bytes = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    bytes.extend([2, 3].map(u16::to_le_bytes).concat());
-    bytes.extend([1, BASE + HEADERS, 52, 0, 0].map(u32::to_le_bytes).concat());
-    bytes.extend([52, 32, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
-    bytes.extend(
-        [1, 0, BASE, BASE, end, end, 5, 0x1000]
-            .map(u32::to_le_bytes)
-            .concat(),
-    );
-    bytes.extend(CODE);
-    bytes
+    elf32::program(&[0xb8, 1, 0, 0, 0, 0xbb, 42, 0, 0, 0, 0xcd, 0x80])
 }
 
 fn executable(path: &Path) {

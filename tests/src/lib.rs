@@ -5,6 +5,7 @@ pub mod behavior;
 pub mod capture;
 pub mod compiled;
 pub mod container;
+pub mod elf32;
 pub mod kernel_maps;
 pub mod memray;
 pub mod probed;
