@@ -26,6 +26,10 @@ pub enum Allocator {
     FreeSized = 17,
     FreeAlignedSized = 18,
     Mremap = 19,
+    /// The end of the program's data moved up: brk(2), sbrk(3).
+    Brk = 20,
+    /// A reservation of pages became usable.
+    Mprotect = 21,
 }
 
 /// How a block of memory is named when it ends.
@@ -42,7 +46,7 @@ pub enum AllocatorKind {
 }
 
 impl Allocator {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::PymallocFree,
         Self::PymallocMalloc,
         Self::PymallocCalloc,
@@ -62,6 +66,8 @@ impl Allocator {
         Self::FreeSized,
         Self::FreeAlignedSized,
         Self::Mremap,
+        Self::Brk,
+        Self::Mprotect,
     ];
 
     pub fn from_raw(raw: u8) -> Option<Self> {
@@ -90,6 +96,8 @@ impl Allocator {
             Self::FreeSized => "free_sized",
             Self::FreeAlignedSized => "free_aligned_sized",
             Self::Mremap => "mremap",
+            Self::Brk => "brk",
+            Self::Mprotect => "mprotect",
         }
     }
 
@@ -98,7 +106,7 @@ impl Allocator {
             Self::PymallocFree | Self::Free | Self::FreeSized | Self::FreeAlignedSized => {
                 AllocatorKind::SimpleDeallocator
             }
-            Self::Mmap | Self::Mremap => AllocatorKind::RangedAllocator,
+            Self::Mmap | Self::Mremap | Self::Brk | Self::Mprotect => AllocatorKind::RangedAllocator,
             Self::Munmap => AllocatorKind::RangedDeallocator,
             _ => AllocatorKind::SimpleAllocator,
         }
@@ -117,6 +125,6 @@ mod tests {
             assert_eq!(Allocator::from_raw(allocator as u8), Some(allocator));
         }
         assert_eq!(Allocator::from_raw(0), None);
-        assert_eq!(Allocator::from_raw(20), None);
+        assert_eq!(Allocator::from_raw(22), None);
     }
 }

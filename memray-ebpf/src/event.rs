@@ -19,9 +19,10 @@ pub enum RecordKind {
     Free = 2,
     /// The `realloc` whose free was sent last by this thread failed, the block lives on: [`FreeRecord`].
     FreeUndone = 3,
-    /// Pages were mapped: [`MapRecord`].
+    /// Pages were mapped, or became usable: [`MapRecord`].
     Map = 4,
-    /// Pages are about to be unmapped: [`UnmapRecord`]; with `Mremap` it is undone if the call fails.
+    /// Pages are about to be unmapped: [`UnmapRecord`]; with `Mremap` it is undone if the call fails;
+    /// with `Brk` they have been unmapped.
     Unmap = 5,
     /// The `mremap` whose unmap was sent last by this thread failed: [`UnmapRecord`].
     UnmapUndone = 6,
@@ -130,7 +131,8 @@ pub struct FreeRecord {
     pub address: u64,
 }
 
-/// A successful `mmap` or `mremap` of any kind: whether it counts as heap is decided by user space.
+/// A successful `mmap`, `mremap` or `mprotect` of any kind, or a `brk` that grew: what it counts as is decided by user
+/// space.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
@@ -139,9 +141,9 @@ pub struct MapRecord {
     pub address: u64,
     pub size_bytes: u64,
     pub stack_id: u64,
-    /// `PROT_*` of mmap(2). 0 for mremap, which keeps that of the old mapping.
+    /// `PROT_*` of mmap(2) or mprotect(2). 0 for mremap, which keeps that of the old mapping.
     pub protection: u32,
-    /// `MAP_*` of mmap(2), or `MREMAP_*` where the allocator is `Mremap`.
+    /// `MAP_*` of mmap(2), or `MREMAP_*` where the allocator is `Mremap`; 0 for mprotect.
     pub map_flags: u32,
 }
 

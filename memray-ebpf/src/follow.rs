@@ -33,7 +33,7 @@ pub mod followed {
     pub const UNBORN: u32 = 1;
 }
 
-/// What the programs must know of the kernel's structures to follow a fork: offsets in bytes, from the kernel's own
+/// What the programs must know of the kernel's structures to follow a fork, or a brk(2): offsets in bytes, from the kernel's own
 /// type information.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct TaskOffsets {
     pub tgid: u32,
     pub mm: u32,
     pub exit_code: u32,
+    /// In `mm_struct`: the end of the program's data.
+    pub brk: u32,
     pub thread_pid: u32,
     /// In `struct pid`.
     pub level: u32,

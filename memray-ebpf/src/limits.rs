@@ -96,9 +96,10 @@ pub const COMM_BYTES: usize = 16;
 
 /// Instructions that the verifier may follow for each program; a kernel refuses a million. Each is about one and a half
 /// times what Linux 6.18 counts, so that a change that multiplies the paths is noticed where it is made.
-pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 11] = [
+pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 12] = [
     ("allocator_entry", 4_800),
     ("allocator_return", 112_000),
+    ("brk_entry", 500),
     ("code_dealloc", 310),
     ("free_entry", 620),
     ("hold", 660),

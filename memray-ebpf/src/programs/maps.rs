@@ -23,6 +23,8 @@ pub(super) struct Thread {
     /// Bits of `Thread::*_ANNOUNCED`.
     pub(super) announced: u32,
     pub(super) reserved: u32,
+    /// The end of the program's data when a brk(2) was entered; 0 while none is under way.
+    pub(super) old_break: u64,
     pub(super) walk: Walk,
     pub(super) record: StackFramesRecord,
 }
@@ -94,13 +96,14 @@ static TASK_FSBASE_OFFSET: u64 = 0;
 #[unsafe(no_mangle)]
 static LOSSLESS: u32 = 1;
 
-/// Offsets that a fork needs.
+/// Offsets that forks and brk(2) need.
 #[unsafe(no_mangle)]
 static TASK_OFFSETS: TaskOffsets = TaskOffsets {
     pid: 0,
     tgid: 0,
     mm: 0,
     exit_code: 0,
+    brk: 0,
     thread_pid: 0,
     level: 0,
     numbers: 0,

@@ -15,7 +15,7 @@ use memray_ebpf::{
     memory::{Fault, RemoteMemory},
 };
 
-use super::maps::{pid_namespace, task_fsbase_offset};
+use super::maps::{pid_namespace, task_fsbase_offset, task_offsets};
 
 /// Process and thread in our own pid namespace. The kernel calls them tgid and pid.
 #[derive(Clone, Copy)]
@@ -70,6 +70,16 @@ pub(super) fn fs_base() -> u64 {
 pub(super) fn user_registers() -> *const pt_regs {
     // SAFETY: the helper takes the current task and returns a pointer that the verifier knows as pt_regs.
     (unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) }) as *const pt_regs
+}
+
+/// The end of the data of the current task's program: `mm->brk`.
+#[inline(always)]
+pub(super) fn end_of_data() -> u64 {
+    let offsets = task_offsets();
+    // SAFETY: takes nothing, returns the current task, whose address is all that is asked.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let memory: u64 = read_kernel(task.wrapping_add(u64::from(offsets.mm)));
+    read_kernel(memory.wrapping_add(u64::from(offsets.brk)))
 }
 
 /// Lets others have the CPU for a moment: reading memory as another process would is the one thing a sleepable program

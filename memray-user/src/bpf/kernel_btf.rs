@@ -5,6 +5,9 @@
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+/// Structs without a name that can lie in one another; the kernel has two or three.
+const MAX_ANONYMOUS_DEPTH: u32 = 8;
 
 /// The bytes of a BTF file with its sections found.
 #[derive(Debug)]
@@ -56,11 +59,10 @@ impl<'a> KernelTypes<'a> {
             .find(|entry| entry.kind == KIND_STRUCT && self.name(entry.name_offset) == Some(structure))?;
         let mut offset_bits = 0u64;
         for (index, member) in path.iter().enumerate() {
-            let (type_id, member_bits) = self.member(&current, member)?;
-            offset_bits += u64::from(member_bits);
+            let (type_id, member_bits) = self.member(&current, member, MAX_ANONYMOUS_DEPTH)?;
+            offset_bits += member_bits;
             if index + 1 < path.len() {
-                // Type ids count from 1.
-                current = *self.types.get(usize::try_from(type_id).ok()?.checked_sub(1)?)?;
+                current = self.type_of(type_id)?;
                 if current.kind != KIND_STRUCT {
                     return None;
                 }
@@ -69,22 +71,34 @@ impl<'a> KernelTypes<'a> {
         offset_bits.is_multiple_of(8).then_some(offset_bits / 8)
     }
 
-    /// Type and bit offset of a member of a struct.
-    fn member(&self, structure: &Type<'a>, name: &str) -> Option<(u32, u32)> {
+    /// Type and bit offset of a member of a struct, or of one without a name inside of it (`brk` of `mm_struct`), whose
+    /// members are used as if they were the outer one's.
+    fn member(&self, structure: &Type<'a>, name: &str, depth: u32) -> Option<(u32, u64)> {
         structure.extra.chunks_exact(12).find_map(|member| {
-            if self.name(u32_at(member, 0)?) != Some(name) {
-                return None;
+            let (type_id, offset) = (u32_at(member, 4)?, u32_at(member, 8)?);
+            let bits = if structure.kind_flag {
+                offset & 0x00ff_ffff
+            } else {
+                offset
+            };
+            match self.name(u32_at(member, 0)?)? {
+                found if found == name => Some((type_id, u64::from(bits))),
+                "" => {
+                    let inner = self.type_of(type_id)?;
+                    let is_transparent = matches!(inner.kind, KIND_STRUCT | KIND_UNION);
+                    let depth = depth.checked_sub(1).filter(|_| is_transparent)?;
+                    let (type_id, inner_bits) = self.member(&inner, name, depth)?;
+                    Some((type_id, u64::from(bits) + inner_bits))
+                }
+                _ => None,
             }
-            let offset = u32_at(member, 8)?;
-            Some((
-                u32_at(member, 4)?,
-                if structure.kind_flag {
-                    offset & 0x00ff_ffff
-                } else {
-                    offset
-                },
-            ))
         })
+    }
+
+    /// Type ids count from 1.
+    fn type_of(&self, type_id: u32) -> Option<Type<'a>> {
+        let index = usize::try_from(type_id).ok()?.checked_sub(1)?;
+        self.types.get(index).copied()
     }
 
     fn name(&self, offset: u32) -> Option<&'a str> {
@@ -125,9 +139,9 @@ fn entries(mut rest: &[u8]) -> impl Iterator<Item = Type<'_>> {
 mod tests {
     use super::*;
 
-    /// `struct inner {u64 a; u64 b;}; struct outer {u64 x; struct inner y;};`
+    /// `struct inner {u64 a; u64 b;}; struct outer {u64 x; struct inner y; struct {u64 c; u64 d;};};`
     fn sample() -> Vec<u8> {
-        let strings = b"\0inner\0a\0b\0outer\0x\0y\0";
+        let strings = b"\0inner\0a\0b\0outer\0x\0y\0c\0d\0";
         let name = |text: &str| {
             let text = format!("\0{text}\0");
             let at = strings
@@ -140,7 +154,8 @@ mod tests {
         let words = [
             [0, int, 8, 64].as_slice(),
             &[name("inner"), structure(2), 16, name("a"), 1, 0, name("b"), 1, 64],
-            &[name("outer"), structure(2), 24, name("x"), 1, 0, name("y"), 2, 64],
+            &[name("outer"), structure(3), 40, name("x"), 1, 0, name("y"), 2, 64, 0, 4, 192],
+            &[0, structure(2), 16, name("c"), 1, 0, name("d"), 1, 64],
         ]
         .concat();
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -157,6 +172,7 @@ mod tests {
         let types = KernelTypes::parse(&bytes).expect("parses");
         assert_eq!(types.member_offset("outer", &["y", "b"]), Some(16));
         assert_eq!(types.member_offset("inner", &["b"]), Some(8));
+        assert_eq!(types.member_offset("outer", &["d"]), Some(32));
         assert_eq!(types.member_offset("outer", &["z"]), None);
         assert_eq!(types.member_offset("outer", &["x", "b"]), None);
         assert_eq!(types.member_offset("other", &["x"]), None);
@@ -168,6 +184,7 @@ mod tests {
         for length in 0..bytes.len() {
             if let Some(types) = KernelTypes::parse(&bytes[..length]) {
                 assert_eq!(types.member_offset("outer", &["y", "b"]), None);
+                assert_eq!(types.member_offset("outer", &["d"]), None);
             }
         }
     }

@@ -20,11 +20,15 @@ pub(super) const RAW_TRACEPOINTS: [(&str, &str); 3] = [
 ];
 
 /// Program, category and name of a tracepoint.
-pub(super) const TRACEPOINTS: [(&str, &str, &str); 4] = [
+pub(super) const TRACEPOINTS: [(&str, &str, &str); 8] = [
     ("map_exit", "syscalls", "sys_exit_mmap"),
     ("munmap_entry", "syscalls", "sys_enter_munmap"),
     ("mremap_entry", "syscalls", "sys_enter_mremap"),
     ("map_exit", "syscalls", "sys_exit_mremap"),
+    ("map_exit", "syscalls", "sys_exit_mprotect"),
+    ("map_exit", "syscalls", "sys_exit_pkey_mprotect"),
+    ("brk_entry", "syscalls", "sys_enter_brk"),
+    ("map_exit", "syscalls", "sys_exit_brk"),
 ];
 
 pub(super) const TARGETS: &str = "TARGETS";

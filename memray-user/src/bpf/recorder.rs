@@ -379,6 +379,7 @@ fn task_offsets(types: Option<&KernelTypes<'_>>, is_nested: bool) -> Result<Task
         tgid: task("tgid")?,
         mm: task("mm")?,
         exit_code: task("exit_code")?,
+        brk: offset("mm_struct", &["brk"])?,
         ..TaskOffsets::default()
     };
     if is_nested {
