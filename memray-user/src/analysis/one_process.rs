@@ -7,7 +7,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::model::{
-    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, ProcessId, ProcessRow, SiteFigures,
+    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, MappingTotalsRow, ProcessId, ProcessRow, SiteFigures,
     SizeHistogramRow, StackRow, ThreadId, TimelineRow, View,
 };
 
@@ -73,6 +73,12 @@ impl<Source: CaptureSource> CaptureSource for OneProcess<Source> {
 
     fn timeline(&self) -> Result<Vec<TimelineRow>, CaptureError> {
         let mut rows = self.source.timeline()?;
+        rows.retain(|row| self.process_ids.contains(&row.process_id));
+        Ok(rows)
+    }
+
+    fn mapping_totals(&self) -> Result<Vec<MappingTotalsRow>, CaptureError> {
+        let mut rows = self.source.mapping_totals()?;
         rows.retain(|row| self.process_ids.contains(&row.process_id));
         Ok(rows)
     }

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 pub(crate) use samples::{deep, hostile, realistic, small, unfinished};
 
 use crate::model::{
-    Allocator, CaptureError, CaptureMetadata, CaptureSource, FrameKind, FrameRow, LossRow, ProcessRow,
+    Allocator, CaptureError, CaptureMetadata, CaptureSource, FrameKind, FrameRow, LossRow, MappingTotalsRow, ProcessRow,
     SiteFigures, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
 };
 
@@ -28,6 +28,7 @@ pub(crate) struct CaptureBuilder {
     pub(crate) timeline: Vec<TimelineRow>,
     pub(crate) histogram: Vec<SizeHistogramRow>,
     pub(crate) losses: Vec<LossRow>,
+    pub(crate) mapping_totals: Vec<MappingTotalsRow>,
     frame_ids: FxHashMap<(String, String, u32), u32>,
     stack_ids: FxHashMap<(Option<u32>, u32), u32>,
 }
@@ -188,6 +189,10 @@ impl CaptureSource for CaptureBuilder {
 
     fn timeline(&self) -> Result<Vec<TimelineRow>, CaptureError> {
         Ok(self.timeline.clone())
+    }
+
+    fn mapping_totals(&self) -> Result<Vec<MappingTotalsRow>, CaptureError> {
+        Ok(self.mapping_totals.clone())
     }
 
     fn size_histogram(&self) -> Result<Vec<SizeHistogramRow>, CaptureError> {

@@ -10,6 +10,7 @@ use clap::{Args, ValueHint};
 
 use super::{
     capture_file::{check_output, next_steps},
+    memory_interval::MemoryIntervalArguments,
     owner::behind_sudo,
     reading::say_notices,
 };
@@ -55,6 +56,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     any_program: bool,
 
+    #[command(flatten)]
+    memory: MemoryIntervalArguments,
+
     /// Numbers of the processes
     #[arg(value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
@@ -68,8 +72,10 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         duration,
         follow_fork,
         any_program,
+        memory,
         mut pids,
     } = arguments;
+    let memory_interval = memory.interval()?;
     let mut seen = std::collections::BTreeSet::new();
     pids.retain(|&pid| seen.insert(pid));
     let printer = Printer::new(if quiet { Talk::Quiet } else { Talk::Normal });
@@ -88,6 +94,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
             include_startup: true,
             delivery: Delivery::Lossless,
             follow_children: follow_fork,
+            memory_interval,
         },
         duration,
         any_program,

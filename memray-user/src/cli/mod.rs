@@ -8,6 +8,7 @@ mod capture_file;
 mod detach;
 mod doctor;
 mod flamegraph;
+mod memory_interval;
 mod output;
 mod owner;
 mod reading;

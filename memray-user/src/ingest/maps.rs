@@ -1,20 +1,50 @@
-//! Which mappings count as heap, and the `mremap` calls that are under way.
+//! What mappings count as, and the `mremap` calls that are under way.
 
 use rustc_hash::FxHashMap;
 
 use super::ranges::ranges_overlap;
+use crate::model::MappingKind;
 
-/// Whether a mapping made by mmap(2) is heap: anonymous memory that can be used.
+const PROT_NONE: u32 = libc::PROT_NONE.cast_unsigned();
+
+/// What pages count as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accounting {
+    Heap,
+    Beside(MappingKind),
+}
+
+/// What a mapping made by mmap(2) counts as. Heap is anonymous memory that can be used.
 ///
 /// `protection` holds `PROT_*`, `map_flags` holds `MAP_*`. A file's pages belong to the page cache and not to the
 /// program's heap, and a reservation without access (`PROT_NONE`) has no memory behind it. The stack of a thread
 /// (`MAP_STACK`) is no heap either, though glibc maps it with access from 2.42 on and without before
-/// (nptl/allocatestack.c). Such a mapping still ends what it is laid over.
-pub fn counts_as_heap(protection: u32, map_flags: u32) -> bool {
+/// (nptl/allocatestack.c). Whatever it is, it ends what it is laid over.
+pub fn accounting(protection: u32, map_flags: u32) -> Accounting {
     const MAP_ANONYMOUS: u32 = libc::MAP_ANONYMOUS.cast_unsigned();
-    const PROT_NONE: u32 = libc::PROT_NONE.cast_unsigned();
     const MAP_STACK: u32 = libc::MAP_STACK.cast_unsigned();
-    map_flags & MAP_ANONYMOUS != 0 && map_flags & MAP_STACK == 0 && protection != PROT_NONE
+    /// `MAP_SHARED` is a bit of `MAP_SHARED_VALIDATE` too.
+    const MAP_SHARED: u32 = libc::MAP_SHARED.cast_unsigned();
+    if map_flags & MAP_ANONYMOUS == 0 {
+        return Accounting::Beside(if map_flags & MAP_SHARED == 0 {
+            MappingKind::File
+        } else {
+            MappingKind::SharedFile
+        });
+    }
+    if map_flags & MAP_STACK != 0 {
+        return Accounting::Beside(MappingKind::Stack);
+    }
+    if gives_access(protection) {
+        Accounting::Heap
+    } else {
+        Accounting::Beside(MappingKind::Reserved)
+    }
+}
+
+/// Whether pages with this protection can be used.
+pub fn gives_access(protection: u32) -> bool {
+    protection != PROT_NONE
 }
 
 /// Whether an mremap(2) left the old range mapped (`MREMAP_DONTUNMAP`).
@@ -28,8 +58,8 @@ pub fn keeps_old_range(mremap_flags: u32) -> bool {
 pub struct PendingUnmap {
     pub address: u64,
     pub size_bytes: u64,
-    /// The old range counted as heap, so the new one will.
-    pub counted: bool,
+    /// What the old range counted as, which the new one will; None if nothing is known of it.
+    pub accounting: Option<Accounting>,
     /// The old range has been ended already, because another thread mapped over it.
     pub applied: bool,
 }
@@ -85,19 +115,27 @@ mod tests {
 
     #[test]
     fn heap_is_anonymous_and_usable() {
+        use Accounting::{Beside, Heap};
+        use MappingKind::{File, Reserved, SharedFile, Stack};
+        const NONE: i32 = libc::PROT_NONE;
         for (protection, flags, expect) in [
-            (READ_WRITE, PRIVATE | ANONYMOUS, true),
-            (READ_WRITE, libc::MAP_SHARED | ANONYMOUS, true),
-            (libc::PROT_READ, PRIVATE | ANONYMOUS, true),
-            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_STACK, false),
-            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_FIXED, true),
-            (libc::PROT_NONE, PRIVATE | ANONYMOUS, false),
-            (libc::PROT_NONE, PRIVATE | ANONYMOUS | libc::MAP_NORESERVE, false),
-            (READ_WRITE, PRIVATE, false),
-            (READ_WRITE, libc::MAP_SHARED, false),
+            (READ_WRITE, PRIVATE | ANONYMOUS, Heap),
+            (READ_WRITE, libc::MAP_SHARED | ANONYMOUS, Heap),
+            (libc::PROT_READ, PRIVATE | ANONYMOUS, Heap),
+            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_STACK, Beside(Stack)),
+            (NONE, PRIVATE | ANONYMOUS | libc::MAP_STACK, Beside(Stack)),
+            (READ_WRITE, PRIVATE | ANONYMOUS | libc::MAP_FIXED, Heap),
+            (NONE, PRIVATE | ANONYMOUS, Beside(Reserved)),
+            (NONE, libc::MAP_SHARED | ANONYMOUS, Beside(Reserved)),
+            (NONE, PRIVATE | ANONYMOUS | libc::MAP_NORESERVE, Beside(Reserved)),
+            (READ_WRITE, PRIVATE, Beside(File)),
+            (NONE, PRIVATE, Beside(File)),
+            (READ_WRITE, PRIVATE | libc::MAP_STACK, Beside(File)),
+            (READ_WRITE, libc::MAP_SHARED, Beside(SharedFile)),
+            (READ_WRITE, libc::MAP_SHARED_VALIDATE, Beside(SharedFile)),
         ] {
-            let counts = counts_as_heap(protection.cast_unsigned(), flags.cast_unsigned());
-            assert_eq!(counts, expect, "{protection:#x} {flags:#x}");
+            let found = accounting(protection.cast_unsigned(), flags.cast_unsigned());
+            assert_eq!(found, expect, "{protection:#x} {flags:#x}");
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod decode;
 pub mod frames;
 pub mod histogram;
 pub mod live;
+pub mod mapped;
 pub mod maps;
 pub mod process;
 pub mod ranges;
@@ -52,9 +53,9 @@ use self::{
     decode::{Record, decode},
     process::Process,
     shared::Shared,
-    timeline::SiteIntervals,
+    timeline::{Interval, SiteIntervals, Timeline},
 };
-use crate::model::{Batch, LiveRow, ProcessId, ProcessRow, SiteTimelineRow};
+use crate::model::{Batch, LiveRow, ProcessId, ProcessRow, Resident, SiteTimelineRow};
 
 /// What a recording is to count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct IngestOptions {
     pub clock_base_ns: u64,
     /// When the first process begins to count; [`ScriptStart::Immediately`] to include start-up.
     pub script: ScriptStart,
+    /// Length of an interval of the timeline.
+    pub interval: Interval,
 }
 
 /// See the module.
@@ -125,7 +128,9 @@ impl Ingest {
         self.by_pid.insert(row.pid, index);
         self.left_out.remove(&row.pid);
         self.last_process = None;
-        self.processes.push(Process::new(index, row, reader, script));
+        let mut process = Process::new(index, row, reader, script);
+        process.timeline = Timeline::new(self.options.interval);
+        self.processes.push(process);
         self.shared.counters.add_process();
         process_id
     }
@@ -215,9 +220,9 @@ impl Ingest {
         dispatch(index, &mut self.processes[index], &record, ts, &mut self.shared);
     }
 
-    /// Resident bytes of a process; kept in the interval of the timeline in which `time_ns` lies. Ignored before
+    /// What of a process is resident; kept in the interval of the timeline in which `time_ns` lies. Ignored before
     /// the program's own code has begun.
-    pub fn sample_rss(&mut self, process_id: ProcessId, time_ns: u64, rss_bytes: u64) {
+    pub fn sample_rss(&mut self, process_id: ProcessId, time_ns: u64, resident: Resident) {
         let ts = self.time(time_ns);
         if let Some(process) = self.process_mut(process_id)
             && process.started
@@ -225,7 +230,7 @@ impl Ingest {
         {
             process
                 .timeline
-                .sample_rss(ts, rss_bytes, process_id, &process.totals);
+                .sample_rss(ts, resident, process_id, &process.totals);
         }
     }
 
@@ -270,6 +275,9 @@ impl Ingest {
         for survivor in self.shared.window.take_survivors_of(index) {
             self.live_of_ended
                 .extend(process.live_row(&survivor, &self.shared.sites));
+        }
+        for survivor in self.shared.mapped_window.take_survivors_of(index) {
+            self.shared.mappings.extend(process.mapping_row(&survivor));
         }
         let goes_on = self.left_out.contains(&process.row.pid);
         process.row.ended_ns = (!goes_on).then_some(ts);
@@ -337,6 +345,14 @@ impl Ingest {
                 .filter_map(|survivor| self.processes[survivor.process].live_row(survivor, sites)),
         );
         batch.live_added.sort_unstable_by_key(|row| row.allocation_id);
+        batch.mappings = std::mem::take(&mut self.shared.mappings);
+        let (survivors, _written_anew) = self.shared.mapped_window.take();
+        batch.mappings.extend(
+            survivors
+                .iter()
+                .filter_map(|survivor| self.processes[survivor.process].mapping_row(survivor)),
+        );
+        batch.mappings.sort_unstable_by_key(|row| row.mapping_id);
         for process in &mut self.processes {
             let process_id = process.row.process_id;
             if std::mem::take(&mut process.row_changed) {
@@ -344,7 +360,10 @@ impl Ingest {
             }
             process.timeline.take_rows(&mut batch.timeline);
             process.histogram.take_rows(process_id, &mut batch.histogram);
-            batch.states.extend(process.totals.take_row(process_id));
+            if let Some(row) = process.totals.take_row(process_id) {
+                batch.states.push(row);
+                batch.mapping_totals.extend(process.totals.mapped.rows(process_id));
+            }
         }
         let room = self.shared.freed.len();
         batch.freed = std::mem::replace(&mut self.shared.freed, Vec::with_capacity(room));

@@ -3,10 +3,12 @@
 //! Each handler gets a record and its time on the capture's clock. Order inside a handler: what the thread held
 //! back is settled, what the event ends is ended, then what it makes is counted.
 
+mod pages;
+
 use std::ops::Range;
 
 use memray_ebpf::event::{
-    AllocationRecord, FreeRecord, MapRecord, RawFrame, RawString, ThreadRecord, UnmapRecord, flags,
+    AllocationRecord, FreeRecord, RawFrame, RawString, ThreadRecord, flags,
 };
 
 use super::{
@@ -14,8 +16,9 @@ use super::{
     counters::Counter,
     histogram::Histogram,
     live::{Block, Blocks, STARTUP_SITE, Settled},
-    maps::{PendingUnmap, PendingUnmaps, counts_as_heap, keeps_old_range},
-    ranges::{Changes, Owner, PAGE_BYTES, Ranges},
+    mapped::Mapped,
+    maps::PendingUnmaps,
+    ranges::{Changes, Owner, Ranges},
     script::ScriptStart,
     shared::Shared,
     sites::{Shrink, SiteKey, Sites, TEMPORARY_THRESHOLD},
@@ -51,6 +54,8 @@ pub struct Process {
     blocks: Blocks,
     ranges: Ranges,
     changes: Changes,
+    /// What is mapped beside the heap.
+    mapped: Mapped,
     pending_unmaps: PendingUnmaps,
 }
 
@@ -87,6 +92,7 @@ impl Process {
             blocks: Blocks::default(),
             ranges: Ranges::default(),
             changes: Changes::default(),
+            mapped: Mapped::default(),
             pending_unmaps: PendingUnmaps::default(),
         }
     }
@@ -149,71 +155,6 @@ impl Process {
         }
     }
 
-    pub fn map(&mut self, record: &MapRecord, allocator: Allocator, ts: u64, shared: &mut Shared) {
-        let MapRecord {
-            header,
-            address,
-            size_bytes,
-            stack_id,
-            protection,
-            map_flags,
-        } = *record;
-        let counted = if allocator == Allocator::Mremap {
-            let old = self.pending_unmaps.take(header.tid);
-            self.settle(header.tid, ts, shared);
-            if let Some(old) = old.filter(|old| !old.applied && !keeps_old_range(map_flags)) {
-                self.end_range(old.address, old.size_bytes, ts, shared);
-            }
-            old.is_some_and(|old| old.counted)
-        } else {
-            self.settle(header.tid, ts, shared);
-            counts_as_heap(protection, map_flags)
-        };
-        while let Some((old_address, old_bytes)) = self.pending_unmaps.apply_overlapping(address, size_bytes)
-        {
-            self.end_range(old_address, old_bytes, ts, shared);
-        }
-        self.end_range(address, size_bytes, ts, shared);
-        if !counted || size_bytes == 0 {
-            return;
-        }
-        let stack = self.stack(header.flags, stack_id, shared);
-        let thread_id = self.threads.id(header.tid, &mut shared.threads);
-        let owner = self.owner(stack, thread_id, allocator, ts, shared);
-        let id = self.new_id(owner.site, address, Home::Ranges, shared);
-        self.ranges.insert(address, size_bytes, id, owner);
-        shared.threads.allocated(thread_id);
-        self.count(owner, allocator, size_bytes, shared);
-    }
-
-    pub fn unmap(&mut self, record: &UnmapRecord, allocator: Allocator, ts: u64, shared: &mut Shared) {
-        let UnmapRecord {
-            header,
-            address,
-            size_bytes,
-        } = *record;
-        self.settle(header.tid, ts, shared);
-        if allocator == Allocator::Mremap {
-            let counted = self.ranges.overlaps(address, size_bytes);
-            let pending = PendingUnmap {
-                address,
-                size_bytes,
-                counted,
-                applied: false,
-            };
-            self.pending_unmaps.begin(header.tid, pending);
-        } else if address.is_multiple_of(PAGE_BYTES) {
-            // At any other address munmap fails (mm/mmap.c, `do_vmi_munmap`), and only its beginning is recorded.
-            self.end_range(address, size_bytes, ts, shared);
-        }
-    }
-
-    pub fn unmap_undone(&mut self, record: &UnmapRecord, shared: &mut Shared) {
-        if self.pending_unmaps.take(record.header.tid).is_none() {
-            shared.counters.add(self.index, Counter::UndoneUnknown, 0);
-        }
-    }
-
     /// Carries out what the thread held back: it has gone on, so its call did not fail.
     pub fn settle(&mut self, tid: u32, ts: u64, shared: &mut Shared) {
         if self.blocks.has_pending() {
@@ -242,6 +183,7 @@ impl Process {
     pub fn forget_heap(&mut self) {
         self.blocks = Blocks::default();
         self.ranges = Ranges::default();
+        self.mapped = Mapped::default();
         self.stacks = Stacks::default();
         self.codes = Codes::default();
         self.reader = Box::new(Ended);
@@ -306,17 +248,12 @@ impl Process {
         shared: &mut Shared,
     ) -> Owner {
         let sequence = shared.threads.next_sequence(thread_id);
-        if !self.started {
-            if !self.starts_script(stack.outermost) {
-                return Owner {
-                    site: STARTUP_SITE,
-                    alloc_ts: ts,
-                    sequence,
-                };
-            }
-            self.started = true;
-            self.row.script_started_ns = Some(ts);
-            self.row_changed = true;
+        if !self.has_started(stack, ts) {
+            return Owner {
+                site: STARTUP_SITE,
+                alloc_ts: ts,
+                sequence,
+            };
         }
         let stack_id = shared.tree.publish(stack.node, &mut shared.frames);
         let key = SiteKey {
@@ -329,6 +266,16 @@ impl Process {
             alloc_ts: ts,
             sequence,
         }
+    }
+
+    /// Whether the program's own code has begun, if only with an event of this stack.
+    fn has_started(&mut self, stack: KnownStack, ts: u64) -> bool {
+        if !self.started && self.starts_script(stack.outermost) {
+            self.started = true;
+            self.row.script_started_ns = Some(ts);
+            self.row_changed = true;
+        }
+        self.started
     }
 
     /// A code object that is never described counts as the program's: better some of the start-up in the figures
@@ -364,30 +311,6 @@ impl Process {
         self.timeline.grown(self.totals.live_bytes);
         self.histogram.add(allocator, size_bytes);
         shared.sites.grow(owner.site, size_bytes, self.totals.epoch());
-    }
-
-    fn end_range(&mut self, address: u64, size_bytes: u64, ts: u64, shared: &mut Shared) {
-        let mut changes = std::mem::take(&mut self.changes);
-        let (window, process) = (&mut shared.window, self.index);
-        let next_id = |site, address| {
-            if site == STARTUP_SITE {
-                0
-            } else {
-                window.add(process, address, Home::Ranges)
-            }
-        };
-        self.ranges.remove(address, size_bytes, next_id, &mut changes);
-        for part in &changes.ended {
-            let end = End {
-                id: part.id,
-                size_bytes: part.size_bytes,
-                owner: part.owner,
-                ended: part.mapping_ended,
-                whole: part.whole,
-            };
-            self.end(&end, ts, shared);
-        }
-        self.changes = changes;
     }
 
     fn end(&mut self, end: &End, ts: u64, shared: &mut Shared) {

@@ -1,4 +1,5 @@
-//! The mapped ranges of one process that count as heap, and which mapping each part of them belongs to.
+//! The mapped ranges of one process, and which mapping each part of them belongs to: those that count as heap, or in a
+//! set of their own those beside it.
 //!
 //! One `mmap` is one mapping, whatever becomes of it: it is one allocation in every count until its last byte is
 //! unmapped. What is left of it lies in pieces. A piece is one row of the capture and has an allocation id of its
@@ -19,7 +20,7 @@ use crate::model::{AllocationId, SiteId};
 /// was asked for, and is counted, with a length that is no multiple of it.
 pub const PAGE_BYTES: u64 = 4096;
 
-/// What the parts of one mapping have in common.
+/// What the parts of one mapping of the heap have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub site: SiteId,
@@ -30,11 +31,12 @@ pub struct Owner {
 
 /// A part that is no longer mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndedPart {
+pub struct EndedPart<O = Owner> {
     /// Id of the row in which it lived, which ends with it.
     pub id: AllocationId,
+    pub address: u64,
     pub size_bytes: u64,
-    pub owner: Owner,
+    pub owner: O,
     /// No byte of the mapping is left.
     pub mapping_ended: bool,
     /// The part is the mapping as it was made.
@@ -42,20 +44,29 @@ pub struct EndedPart {
 }
 
 /// What an unmapping did; kept and refilled by the caller, so that it costs no allocation.
-#[derive(Clone, Debug, Default)]
-pub struct Changes {
+#[derive(Clone, Debug)]
+pub struct Changes<O = Owner> {
     /// In order of address.
-    pub ended: Vec<EndedPart>,
+    pub ended: Vec<EndedPart<O>>,
     overlapping: Vec<u64>,
+}
+
+impl<O> Default for Changes<O> {
+    fn default() -> Self {
+        Self {
+            ended: Vec::new(),
+            overlapping: Vec::new(),
+        }
+    }
 }
 
 /// A piece as the capture shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PieceView {
+pub struct PieceView<O = Owner> {
     pub address: u64,
     pub size_bytes: u64,
     pub id: AllocationId,
-    pub owner: Owner,
+    pub owner: O,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,25 +77,35 @@ struct Piece {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Mapping {
-    owner: Owner,
+struct Mapping<O> {
+    owner: O,
     mapped_bytes: u64,
     live_bytes: u64,
 }
 
 /// See the module.
-#[derive(Debug, Default)]
-pub struct Ranges {
+#[derive(Debug)]
+pub struct Ranges<O = Owner> {
     /// By first address.
     pieces: BTreeMap<u64, Piece>,
-    mappings: Vec<Mapping>,
+    mappings: Vec<Mapping<O>>,
     unused_mappings: Vec<u32>,
 }
 
-impl Ranges {
+impl<O> Default for Ranges<O> {
+    fn default() -> Self {
+        Self {
+            pieces: BTreeMap::new(),
+            mappings: Vec::new(),
+            unused_mappings: Vec::new(),
+        }
+    }
+}
+
+impl<O: Copy> Ranges<O> {
     /// Adds a mapping. Nothing of the range may be in the set: [`Ranges::remove`] it first. A mapping without
     /// bytes is not added (the kernel makes none).
-    pub fn insert(&mut self, address: u64, size_bytes: u64, id: AllocationId, owner: Owner) {
+    pub fn insert(&mut self, address: u64, size_bytes: u64, id: AllocationId, owner: O) {
         let end = address.saturating_add(size_bytes);
         if end == address {
             return;
@@ -112,18 +133,33 @@ impl Ranges {
         );
     }
 
-    /// Ends what is mapped in the pages of the range. `next_id` gives the id of a new piece of the
-    /// site that begins at the address.
+    /// Ends what is mapped in the pages of the range. `next_id` gives the id of a new piece of an owner that begins at
+    /// the address.
     pub fn remove(
         &mut self,
         address: u64,
         size_bytes: u64,
-        mut next_id: impl FnMut(SiteId, u64) -> AllocationId,
-        changes: &mut Changes,
+        next_id: impl FnMut(O, u64) -> AllocationId,
+        changes: &mut Changes<O>,
+    ) {
+        self.remove_of(|_| true, address, size_bytes, next_id, changes);
+    }
+
+    /// As [`Ranges::remove`], of some owners alone.
+    pub fn remove_of(
+        &mut self,
+        is_wanted: impl Fn(O) -> bool,
+        address: u64,
+        size_bytes: u64,
+        mut next_id: impl FnMut(O, u64) -> AllocationId,
+        changes: &mut Changes<O>,
     ) {
         changes.ended.clear();
         let end = page_end(address, size_bytes);
         self.find_overlapping(address, end, &mut changes.overlapping);
+        changes
+            .overlapping
+            .retain(|start| is_wanted(self.mappings[self.pieces[start].mapping as usize].owner));
         for &start in &changes.overlapping {
             let piece = self
                 .pieces
@@ -136,6 +172,7 @@ impl Ranges {
             let owner = mapping.owner;
             changes.ended.push(EndedPart {
                 id: piece.id,
+                address: from,
                 size_bytes,
                 owner,
                 mapping_ended: mapping.live_bytes == 0,
@@ -146,7 +183,7 @@ impl Ranges {
             }
             for (rest_start, rest_end) in [(start, from), (to, piece.end)] {
                 if rest_start < rest_end {
-                    let id = next_id(owner.site, rest_start);
+                    let id = next_id(owner, rest_start);
                     self.pieces.insert(
                         rest_start,
                         Piece {
@@ -160,17 +197,19 @@ impl Ranges {
         }
     }
 
-    /// Whether any byte in the pages of the range is in the set.
-    pub fn overlaps(&self, address: u64, size_bytes: u64) -> bool {
+    /// Whose the lowest byte in the pages of the range is, if one is in the set.
+    pub fn first_owner(&self, address: u64, size_bytes: u64) -> Option<O> {
         let end = page_end(address, size_bytes);
-        self.pieces
-            .range(..end)
-            .next_back()
-            .is_some_and(|(_, piece)| end > address && piece.end > address)
+        let before = self.pieces.range(..address).next_back();
+        let piece = match before.filter(|(_, piece)| piece.end > address && end > address) {
+            Some((_, piece)) => piece,
+            None => self.pieces.range(address..end.max(address)).next()?.1,
+        };
+        Some(self.mappings[piece.mapping as usize].owner)
     }
 
     /// The piece that begins at an address.
-    pub fn piece(&self, address: u64) -> Option<PieceView> {
+    pub fn piece(&self, address: u64) -> Option<PieceView<O>> {
         let piece = self.pieces.get(&address)?;
         Some(PieceView {
             address,

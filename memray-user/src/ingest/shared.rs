@@ -10,7 +10,7 @@ use super::{
     tree::Tree,
     window::Window,
 };
-use crate::model::FreedRow;
+use crate::model::{FreedRow, MappingRow};
 
 /// What all processes of a capture share.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub struct Shared {
     pub frames: Frames,
     pub threads: Threads,
     pub window: Window,
+    /// As `window`, of what is mapped beside the heap; what it removes are rows that are written anew.
+    pub mapped_window: Window,
+    /// Rows of the next batch.
+    pub mappings: Vec<MappingRow>,
     pub freed: Vec<FreedRow>,
     pub counters: Counters,
     /// The stack of an event outside Python.
@@ -39,6 +43,8 @@ impl Default for Shared {
             frames,
             threads: Threads::default(),
             window: Window::default(),
+            mapped_window: Window::default(),
+            mappings: Vec::new(),
             freed: Vec::new(),
             counters: Counters::default(),
             no_python,

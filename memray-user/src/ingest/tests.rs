@@ -6,6 +6,7 @@ mod conformance;
 mod harness;
 mod naive;
 mod names;
+mod pages;
 mod speed;
 mod startup;
 mod store;

@@ -1,14 +1,38 @@
-//! The course of the heap over time: per process in intervals of 10 ms, per site in longer ones.
+//! The course of the heap over time: per process in intervals of 10 ms or what was asked for, per site in longer ones.
 //!
 //! Intervals in which nothing happened have no row. A row's `ts` is the beginning of its interval. Rows are final:
 //! an interval is closed when a later event has come, or when [`CLOSE_LAG_NS`] have passed, after which the clock
 //! of `ingest` keeps late events out of it.
 
-use super::totals::Totals;
-use crate::model::{ProcessId, TimelineRow};
+use std::num::NonZeroU32;
 
-/// One interval of [`TimelineRow`]; memray samples as often.
-pub const INTERVAL_NS: u64 = 10_000_000;
+use super::totals::Totals;
+use crate::model::{MappingKind, ProcessId, Resident, TimelineRow};
+
+/// Length of the interval that one [`TimelineRow`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    ns: u64,
+}
+
+impl Interval {
+    pub fn of_ms(ms: NonZeroU32) -> Self {
+        Self {
+            ns: u64::from(ms.get()) * 1_000_000,
+        }
+    }
+
+    pub fn ns(self) -> u64 {
+        self.ns
+    }
+}
+
+impl Default for Interval {
+    /// memray samples as often.
+    fn default() -> Self {
+        Self { ns: 10_000_000 }
+    }
+}
 
 /// Shortest interval of the site timeline.
 pub const SITE_INTERVAL_NS: u64 = 500_000_000;
@@ -28,12 +52,13 @@ struct Open {
     alloc_bytes: u64,
     free_count: u64,
     free_bytes: u64,
-    rss_bytes: Option<u64>,
+    resident: Option<Resident>,
 }
 
 /// The timeline of one process.
 #[derive(Debug, Default)]
 pub struct Timeline {
+    interval: Interval,
     open: Option<Open>,
     /// End of the open interval; 0 while none is open.
     end: u64,
@@ -41,6 +66,13 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    pub fn new(interval: Interval) -> Self {
+        Self {
+            interval,
+            ..Self::default()
+        }
+    }
+
     /// To be called with the totals before each change of them.
     pub fn before_change(&mut self, ts: u64, process_id: ProcessId, totals: &Totals) {
         if ts >= self.end {
@@ -56,10 +88,10 @@ impl Timeline {
         }
     }
 
-    pub fn sample_rss(&mut self, ts: u64, rss_bytes: u64, process_id: ProcessId, totals: &Totals) {
+    pub fn sample_rss(&mut self, ts: u64, resident: Resident, process_id: ProcessId, totals: &Totals) {
         self.before_change(ts, process_id, totals);
         if let Some(open) = &mut self.open {
-            open.rss_bytes = Some(rss_bytes);
+            open.resident = Some(resident);
         }
     }
 
@@ -76,6 +108,8 @@ impl Timeline {
     pub fn close(&mut self, process_id: ProcessId, totals: &Totals) {
         self.end = 0;
         let Some(open) = self.open.take() else { return };
+        let mapped = totals.mapped.live_bytes();
+        let mapped = |kind: MappingKind| Some(mapped[kind as usize]);
         self.closed.push(TimelineRow {
             process_id,
             ts: open.start,
@@ -86,7 +120,14 @@ impl Timeline {
             alloc_bytes: totals.alloc_bytes.wrapping_sub(open.alloc_bytes),
             free_count: totals.free_count - open.free_count,
             free_bytes: totals.free_bytes().wrapping_sub(open.free_bytes),
-            rss_bytes: open.rss_bytes,
+            rss_bytes: open.resident.map(|resident| resident.rss_bytes),
+            rss_anon_bytes: open.resident.map(|resident| resident.anon_bytes),
+            rss_file_bytes: open.resident.map(|resident| resident.file_bytes),
+            rss_shmem_bytes: open.resident.map(|resident| resident.shmem_bytes),
+            mapped_reserved_bytes: mapped(MappingKind::Reserved),
+            mapped_file_bytes: mapped(MappingKind::File),
+            mapped_shared_file_bytes: mapped(MappingKind::SharedFile),
+            mapped_stack_bytes: mapped(MappingKind::Stack),
         });
     }
 
@@ -95,8 +136,8 @@ impl Timeline {
     }
 
     fn begin(&mut self, ts: u64, totals: &Totals) {
-        let start = ts - ts % INTERVAL_NS;
-        self.end = start.saturating_add(INTERVAL_NS);
+        let start = ts - ts % self.interval.ns;
+        self.end = start.saturating_add(self.interval.ns);
         self.open = Some(Open {
             start,
             max_bytes: totals.live_bytes,
@@ -104,7 +145,7 @@ impl Timeline {
             alloc_bytes: totals.alloc_bytes,
             free_count: totals.free_count,
             free_bytes: totals.free_bytes(),
-            rss_bytes: None,
+            resident: None,
         });
     }
 }
@@ -152,6 +193,13 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    fn resident(rss_bytes: u64) -> Resident {
+        Resident {
+            rss_bytes,
+            ..Resident::default()
+        }
+    }
+
     /// Steps: time in ms and bytes, negative for a free.
     fn rows(steps: &[(u64, i64)]) -> Vec<(u64, u64, u64, u64, u64)> {
         let mut timeline = Timeline::default();
@@ -198,13 +246,27 @@ mod tests {
     #[test]
     fn an_interval_is_closed_once_records_for_it_are_unlikely() {
         let (mut timeline, totals) = (Timeline::default(), Totals::default());
-        timeline.sample_rss(3 * MS, 77, 1, &totals);
+        timeline.sample_rss(3 * MS, resident(77), 1, &totals);
         assert_eq!(timeline.close_before(109 * MS, 1, &totals), None);
         assert_eq!(timeline.close_before(110 * MS, 1, &totals), Some(10 * MS));
         assert_eq!(timeline.close_before(999 * MS, 1, &totals), None);
         let mut rows = Vec::new();
         timeline.take_rows(&mut rows);
         assert_eq!((rows.len(), rows[0].rss_bytes), (1, Some(77)));
+    }
+
+    #[test]
+    fn intervals_are_as_long_as_asked_for() {
+        let mut timeline = Timeline::new(Interval::of_ms(NonZeroU32::new(250).unwrap()));
+        let totals = Totals::default();
+        for ms in [249, 251, 499, 1300] {
+            timeline.sample_rss(ms * MS, resident(ms), 1, &totals);
+        }
+        timeline.close(1, &totals);
+        let mut rows = Vec::new();
+        timeline.take_rows(&mut rows);
+        let rows: Vec<_> = rows.iter().map(|row| (row.ts / MS, row.rss_bytes)).collect();
+        assert_eq!(rows, [(0, Some(249)), (250, Some(499)), (1250, Some(1300))]);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! As in memray, the peak moves on every allocation after which live bytes are at least the highest so far, so of
 //! equal peaks the last wins.
 
-use crate::model::{ProcessId, StateRow};
+use super::mapped::MappedTotals;
+use crate::model::{MappingKind, ProcessId, StateRow};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Totals {
     pub live_bytes: u64,
     pub startup_count: u64,
     pub startup_bytes: u64,
+    /// What is mapped beside the heap.
+    pub mapped: MappedTotals,
     peak_count: u64,
     peak_bytes: u64,
     peak_ts: u64,
@@ -50,6 +53,7 @@ impl Totals {
             self.peak_count = self.live_count;
             self.peak_ts = ts;
             self.at_peak = true;
+            self.mapped.heap_is_at_peak();
         }
         self.touch(ts);
     }
@@ -64,6 +68,18 @@ impl Totals {
         self.free_count += count;
         self.live_count -= count;
         self.live_bytes = self.live_bytes.wrapping_sub(size_bytes);
+        self.touch(ts);
+    }
+
+    /// Pages were mapped beside the heap.
+    pub fn map(&mut self, kind: MappingKind, size_bytes: u64, ts: u64) {
+        self.mapped.grow(kind, size_bytes, ts);
+        self.touch(ts);
+    }
+
+    /// They have ended, and `count` mappings with them.
+    pub fn unmap(&mut self, kind: MappingKind, size_bytes: u64, count: u64, ts: u64) {
+        self.mapped.shrink(kind, size_bytes, count);
         self.touch(ts);
     }
 

@@ -1,7 +1,7 @@
 //! A capture as its readers see it: the questions that reports ask, and nothing of how it is stored.
 
 use super::{
-    Allocator, FrameRow, LossRow, ProcessRow, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId,
+    Allocator, FrameRow, LossRow, MappingTotalsRow, ProcessRow, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId,
     ThreadRow, TimelineRow,
 };
 
@@ -84,6 +84,8 @@ pub trait CaptureSource {
     fn sites(&self, view: View) -> Result<Vec<SiteFigures>, CaptureError>;
     /// In order of time.
     fn timeline(&self) -> Result<Vec<TimelineRow>, CaptureError>;
+    /// What is mapped beside the heap, by process and kind.
+    fn mapping_totals(&self) -> Result<Vec<MappingTotalsRow>, CaptureError>;
     fn size_histogram(&self) -> Result<Vec<SizeHistogramRow>, CaptureError>;
     /// Counters that are not zero, lost first, then degraded, then neutral.
     fn losses(&self) -> Result<Vec<LossRow>, CaptureError>;

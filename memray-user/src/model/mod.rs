@@ -9,8 +9,8 @@ pub mod rows;
 pub use capture::{CaptureError, CaptureMetadata, CaptureSource, SiteFigures, View};
 pub use memray_ebpf::allocator::{Allocator, AllocatorKind};
 pub use rows::{
-    Batch, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessOrigin, ProcessRow, SiteRow,
-    SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
+    Batch, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, MappedBytes, MappingKind, MappingRow,
+    MappingTotalsRow, ProcessOrigin, ProcessRow, Resident, SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
 };
 
 /// Number of a process in one capture, from 1.
@@ -25,3 +25,5 @@ pub type StackId = u32;
 pub type SiteId = u32;
 /// Number of an allocation in one capture, from 1, in the order of events.
 pub type AllocationId = u64;
+/// Number of a mapping beside the heap, or of a piece of one, in one capture, from 1, in the order of events.
+pub type MappingId = u64;

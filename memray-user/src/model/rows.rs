@@ -3,7 +3,7 @@
 //! Times are nanoseconds since the capture's clock base (`meta.clock_base_ns`), sizes are bytes. The columns of
 //! `store/schema.sql` have the same names in the same order.
 
-use super::{AllocationId, Allocator, FrameId, ProcessId, SiteId, StackId, ThreadId};
+use super::{AllocationId, Allocator, FrameId, MappingId, ProcessId, SiteId, StackId, ThreadId};
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +50,36 @@ impl ProcessOrigin {
         }
     }
 }
+
+/// What pages are that a program maps beside its heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MappingKind {
+    /// Anonymous memory without access (`PROT_NONE`): addresses, and nothing behind them.
+    Reserved,
+    /// A file, private: what is written to it stays in the process.
+    File,
+    /// A file, shared: what is written to it is written to the file.
+    SharedFile,
+    /// Memory mapped as a stack (`MAP_STACK`), as those of threads are.
+    Stack,
+}
+
+impl MappingKind {
+    pub const COUNT: usize = 4;
+    pub const ALL: [Self; Self::COUNT] = [Self::Reserved, Self::File, Self::SharedFile, Self::Stack];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::File => "file",
+            Self::SharedFile => "shared_file",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+/// Bytes of each [`MappingKind`], in the order of `ALL`.
+pub type MappedBytes = [u64; MappingKind::COUNT];
 
 /// One life of a process: from start, or attach, to exit or exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,6 +197,60 @@ pub struct TimelineRow {
     pub free_bytes: u64,
     /// Resident set, where it was sampled.
     pub rss_bytes: Option<u64>,
+    /// Its parts.
+    pub rss_anon_bytes: Option<u64>,
+    pub rss_file_bytes: Option<u64>,
+    pub rss_shmem_bytes: Option<u64>,
+    /// Mapped beside the heap at the interval's end, by kind; None in captures that do not know.
+    pub mapped_reserved_bytes: Option<u64>,
+    pub mapped_file_bytes: Option<u64>,
+    pub mapped_shared_file_bytes: Option<u64>,
+    pub mapped_stack_bytes: Option<u64>,
+}
+
+/// What of a process was resident at one time: read in one go, so that the parts add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    pub rss_bytes: u64,
+    /// Anonymous memory, what is written to private files included.
+    pub anon_bytes: u64,
+    /// Pages of files.
+    pub file_bytes: u64,
+    /// Shared memory: tmpfs, System V, and what is mapped shared and anonymous.
+    pub shmem_bytes: u64,
+}
+
+/// Pages that were mapped beside the heap, as far as they had one fate: a mapping that is cut has several rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingRow {
+    pub mapping_id: MappingId,
+    pub process_id: ProcessId,
+    pub thread_id: ThreadId,
+    pub stack_id: StackId,
+    pub kind: MappingKind,
+    pub address: u64,
+    pub size: u64,
+    pub mapped_ts: u64,
+    /// When it was unmapped, mapped over or made usable; None while it is there.
+    pub unmapped_ts: Option<u64>,
+}
+
+/// What a process maps beside its heap, of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingTotalsRow {
+    pub process_id: ProcessId,
+    pub kind: MappingKind,
+    /// Mappings made.
+    pub map_count: u64,
+    pub map_bytes: u64,
+    /// Of them there at the last commit.
+    pub live_count: u64,
+    pub live_bytes: u64,
+    /// Highest live bytes; of equal ones the last.
+    pub highest_bytes: u64,
+    pub highest_ts: u64,
+    /// What was there when the heap was at its peak.
+    pub heap_peak_bytes: u64,
 }
 
 /// What one site did in one interval.
@@ -229,7 +313,7 @@ pub struct LossRow {
 
 /// All that changed since the batch before: one transaction of the store.
 ///
-/// `processes`, `threads`, `sites`, `histogram`, `losses`, `states` and `meta` replace the rows of the same key;
+/// `processes`, `threads`, `sites`, `histogram`, `losses`, `states`, `mappings`, `mapping_totals` and `meta` replace the rows of the same key;
 /// `frames`, `stacks`, `freed`, `live_added`, `timeline` and `site_timeline` are new; `live_removed` names
 /// allocations of earlier batches that have ended since.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -247,5 +331,8 @@ pub struct Batch {
     pub histogram: Vec<SizeHistogramRow>,
     pub losses: Vec<LossRow>,
     pub states: Vec<StateRow>,
+    /// New ones, and those that have ended.
+    pub mappings: Vec<MappingRow>,
+    pub mapping_totals: Vec<MappingTotalsRow>,
     pub meta: Vec<(String, String)>,
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     bpf::{BpfError, Counters, Heartbeat, Memories, Recorder, RingReader},
-    ingest::{CodeReader, Ingest, IngestOptions, ScriptStart},
+    ingest::{CodeReader, Ingest, IngestOptions, ScriptStart, timeline::Interval},
     model::{Batch, LossRow, ProcessId, ProcessRow},
     store::{StoreError, meta_key},
     target::{process::Process, scheduling},
@@ -24,8 +24,6 @@ use crate::{
 
 /// How often the ring is looked at. A wake-up for each event would cost the target more than this costs us.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
-/// How often the resident size is read; memray's default.
-const RSS_INTERVAL_NS: u64 = 10_000_000;
 /// Of so many processes the resident size is read in each interval.
 const PROCESSES_PER_RSS_INTERVAL: usize = 16;
 /// How long is waited for a record that has its place in the ring and is not written: its thread is in the program that
@@ -91,16 +89,14 @@ impl Collector {
     pub(super) fn start(
         recorder: &Recorder,
         writer: WriterThread,
-        clock: Clock,
+        (clock, options): (Clock, IngestOptions),
         messages: Sender<Message>,
     ) -> Result<Self, BpfError> {
         let (requests, received) = sync_channel(1);
-        let options = IngestOptions {
-            clock_base_ns: clock.base_ns(),
-            ..IngestOptions::default()
-        };
+        let memory_interval = options.interval;
         let state = State {
             clock,
+            memory_interval,
             ring: recorder.take_ring()?,
             counters: recorder.take_counters()?,
             heartbeat: recorder.take_heartbeat()?,
@@ -202,6 +198,7 @@ impl Collector {
 /// What the thread owns.
 struct State {
     clock: Clock,
+    memory_interval: Interval,
     ring: RingReader,
     counters: Counters,
     heartbeat: Heartbeat,
@@ -243,7 +240,8 @@ impl State {
                 self.sample_rss(now);
                 // Of many processes less often: it is a file of /proc each.
                 let scale = 1 + self.processes.len() / PROCESSES_PER_RSS_INTERVAL;
-                next_rss_ns = now + RSS_INTERVAL_NS * u64::try_from(scale).unwrap_or(1);
+                let interval_ns = self.memory_interval.ns();
+                next_rss_ns = now + interval_ns.saturating_mul(u64::try_from(scale).unwrap_or(1));
             }
             if now >= next_batch_ns {
                 self.read_counters();
@@ -377,8 +375,8 @@ impl State {
 
     fn sample_rss(&mut self, now_ns: u64) {
         for (process_id, process) in &self.processes {
-            if let Ok(rss_bytes) = process.rss_bytes() {
-                self.ingest.sample_rss(*process_id, now_ns, rss_bytes);
+            if let Ok(resident) = process.resident() {
+                self.ingest.sample_rss(*process_id, now_ns, resident);
             }
         }
     }

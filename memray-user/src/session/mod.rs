@@ -41,6 +41,7 @@ pub use self::{
 use self::{clock::Clock, collector::Collector, supervisor::Message, writer::WriterThread};
 use crate::{
     bpf::{Delivery, Recorder},
+    ingest::{IngestOptions, timeline::Interval},
     model::Batch,
     store::{CaptureWriter, Overwrite, meta_key},
 };
@@ -62,6 +63,8 @@ pub struct CaptureSettings {
     pub delivery: Delivery,
     /// Record children, and theirs.
     pub follow_children: bool,
+    /// Of the memory curve.
+    pub memory_interval: Interval,
 }
 
 /// Creates the capture and starts to read the ring.
@@ -74,7 +77,12 @@ fn start_collector(
     let writer = CaptureWriter::create(&settings.output, settings.overwrite, settings.owner)?;
     let writer = WriterThread::start(writer);
     writer.send(first_batch(settings, &clock));
-    Ok(Collector::start(recorder, writer, clock, messages)?)
+    let options = IngestOptions {
+        clock_base_ns: clock.base_ns(),
+        interval: settings.memory_interval,
+        ..IngestOptions::default()
+    };
+    Ok(Collector::start(recorder, writer, (clock, options), messages)?)
 }
 
 fn first_batch(settings: &CaptureSettings, clock: &Clock) -> Batch {
@@ -90,6 +98,10 @@ fn first_batch(settings: &CaptureSettings, clock: &Clock) -> Batch {
             entry("clock_base_ns", clock.base_ns().to_string()),
             entry("include_startup", flag(settings.include_startup)),
             entry("follow_fork", flag(settings.follow_children)),
+            entry(
+                "memory_interval_ms",
+                (settings.memory_interval.ns() / 1_000_000).to_string(),
+            ),
             entry("delivery", format!("{:?}", settings.delivery).to_lowercase()),
         ],
         ..Batch::default()

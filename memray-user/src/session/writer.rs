@@ -78,11 +78,12 @@ fn write(writer: &mut CaptureWriter, mut batch: Batch, without_row: &mut u64) ->
 }
 
 fn leave_rows_out(batch: &mut Batch, without_row: &mut u64) {
-    let rows = batch.freed.len() + batch.live_added.len();
+    let rows = batch.freed.len() + batch.live_added.len() + batch.mappings.len();
     // One at least, so that what was left out shows even if it is only of the timelines.
     *without_row += u64::try_from(rows).unwrap_or(u64::MAX).max(1);
     batch.freed.clear();
     batch.live_added.clear();
+    batch.mappings.clear();
     batch.timeline.clear();
     batch.site_timeline.clear();
     batch.losses.push(LossRow {

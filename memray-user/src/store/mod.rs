@@ -25,8 +25,9 @@ pub const APPLICATION_ID: u32 = 0x4d6d_7279;
 
 /// `PRAGMA user_version` of the captures that this program writes, and the newest that it reads.
 ///
-/// 2 added `processes.origin`. What older captures lack is in `LaterColumn`s beside the columns.
-pub const SCHEMA_VERSION: u32 = 2;
+/// 2 added `processes.origin`; 3 the tables of mappings beside the heap, and to `timeline` them and the parts of the resident
+/// set. What older captures lack is in `LaterColumn`s beside the columns and `Table::SINCE_VERSION`.
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Keys of the table `meta` that the reader gives a meaning to; any others are stored and listed as they are.
 pub mod meta_key {

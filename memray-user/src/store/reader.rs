@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 
 use super::tables::{Damage, Fields, Table, loss_rank, selected_columns};
 use crate::model::{
-    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, ProcessId, SiteFigures,
+    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, MappingTotalsRow, ProcessId, SiteFigures,
     SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow, TimelineRow, View,
 };
 
@@ -55,6 +55,9 @@ impl CaptureReader {
 
     fn rows<T: Table>(&self) -> Result<Vec<T>, CaptureError> {
         let mut rows = Vec::new();
+        if self.schema_version < T::SINCE_VERSION {
+            return Ok(rows);
+        }
         self.scan(|row: T, _fields| {
             rows.push(row);
             Ok(())
@@ -150,6 +153,13 @@ impl CaptureSource for CaptureReader {
     fn timeline(&self) -> Result<Vec<TimelineRow>, CaptureError> {
         let mut rows = self.rows::<TimelineRow>()?;
         rows.sort_by_key(|row| (row.ts, row.process_id));
+        Ok(rows)
+    }
+
+    /// In order of process and kind.
+    fn mapping_totals(&self) -> Result<Vec<MappingTotalsRow>, CaptureError> {
+        let mut rows = self.rows::<MappingTotalsRow>()?;
+        rows.sort_by_key(|row| (row.process_id, row.kind));
         Ok(rows)
     }
 

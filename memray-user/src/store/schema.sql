@@ -1,4 +1,4 @@
--- The capture file, schema version 2 (PRAGMA user_version, and meta.schema_version).
+-- The capture file, schema version 3 (PRAGMA user_version, and meta.schema_version).
 --
 -- One SQLite database holds one recording of one or more processes. The comments below are the reference of its
 -- tables; they stay in the file, so `.schema` in sqlite3 shows them. Users build on the views (views.sql); the tables
@@ -104,7 +104,14 @@ CREATE TABLE timeline( -- The heap of a process at the end of each interval in w
   alloc_bytes INTEGER NOT NULL, -- Their bytes.
   free_count INTEGER NOT NULL, -- Allocations ended in the interval.
   free_bytes INTEGER NOT NULL, -- Their bytes.
-  rss_bytes INTEGER -- Resident set of the process; NULL where it was not sampled.
+  rss_bytes INTEGER, -- Resident set of the process; NULL where it was not sampled. The sum of the next three.
+  rss_anon_bytes INTEGER, -- Of it anonymous memory, with what was written to private mappings of files.
+  rss_file_bytes INTEGER, -- Of it pages of files.
+  rss_shmem_bytes INTEGER, -- Of it shared memory: tmpfs, System V, anonymous and shared mappings.
+  mapped_reserved_bytes INTEGER, -- Mapped beside the heap at the interval's end, resident or not: see mappings.kind.
+  mapped_file_bytes INTEGER, -- The same.
+  mapped_shared_file_bytes INTEGER, -- The same.
+  mapped_stack_bytes INTEGER -- The same.
 );
 
 CREATE TABLE site_timeline( -- What each site did in each interval in which it did something.
@@ -142,6 +149,31 @@ CREATE TABLE state( -- Totals of each process at the last commit.
   max_size INTEGER NOT NULL, -- Largest allocation; 0 while there is none.
   startup_count INTEGER NOT NULL, -- Allocations before the program's own code began, left out of all figures.
   startup_bytes INTEGER NOT NULL -- Their bytes.
+);
+
+CREATE TABLE mappings( -- What a process mapped beside its heap, in no figure of the heap. A mapping that is cut has several rows.
+  mapping_id INTEGER PRIMARY KEY, -- Number of the mapping, or of a piece of one.
+  process_id INTEGER NOT NULL, -- processes.process_id.
+  thread_id INTEGER NOT NULL, -- The thread that made it, threads.thread_id.
+  stack_id INTEGER NOT NULL, -- stacks.stack_id.
+  kind TEXT NOT NULL, -- reserved (anonymous, without access), file (private), shared_file or stack (MAP_STACK).
+  address INTEGER NOT NULL, -- Where it begins.
+  size INTEGER NOT NULL, -- Bytes.
+  mapped_ts INTEGER NOT NULL, -- When it was mapped.
+  unmapped_ts INTEGER -- When it was unmapped, mapped over, or made usable and so heap; NULL while it is there.
+);
+
+CREATE TABLE mapping_totals( -- Running totals of each process and kind of mapping beside the heap.
+  process_id INTEGER NOT NULL, -- processes.process_id.
+  kind TEXT NOT NULL, -- As in mappings.
+  map_count INTEGER NOT NULL, -- Mappings made.
+  map_bytes INTEGER NOT NULL, -- Their bytes.
+  live_count INTEGER NOT NULL, -- Of them there at the last commit, if only in part.
+  live_bytes INTEGER NOT NULL, -- Bytes there at the last commit.
+  highest_bytes INTEGER NOT NULL, -- Highest live_bytes.
+  highest_ts INTEGER NOT NULL, -- When that was; of equal ones the last.
+  heap_peak_bytes INTEGER NOT NULL, -- Bytes there when the heap of the process was at its peak.
+  PRIMARY KEY(process_id, kind)
 );
 
 CREATE TABLE losses( -- Counters of the recording: what was lost, what was degraded, and what merely happened.

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 
 use super::{CaptureReader, CaptureWriter, Overwrite, tables::Table};
 use crate::model::{
-    Allocator, Batch, CaptureSource as _, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessOrigin,
-    ProcessRow, SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
+    Allocator, Batch, CaptureSource as _, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, MappingKind,
+    MappingRow, MappingTotalsRow, ProcessOrigin, ProcessRow, SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
 };
 
 /// Two processes with a peak each, four sites, two allocations alive and three ended.
@@ -51,6 +51,13 @@ pub(super) fn sample_batch() -> Batch {
             loss(Some(1), "stack_cut", "degraded", 2),
         ],
         states: vec![state(1, 7), state(2, 3)],
+        mappings: vec![
+            mapping(1, MappingKind::Reserved, Some(99)),
+            mapping(2, MappingKind::File, None),
+            mapping(3, MappingKind::SharedFile, None),
+            mapping(4, MappingKind::Stack, None),
+        ],
+        mapping_totals: MappingKind::ALL.map(mapping_totals).to_vec(),
         meta: meta(&[
             ("kernel_release", "6.1.0"),
             ("memray_version", "0.1.0"),
@@ -217,6 +224,41 @@ fn timeline(process_id: u32, ts: u64, rss_bytes: Option<u64>) -> TimelineRow {
         free_count: 3,
         free_bytes: 164,
         rss_bytes,
+        rss_anon_bytes: rss_bytes.map(|bytes| bytes / 2),
+        rss_file_bytes: rss_bytes.map(|bytes| bytes / 4),
+        rss_shmem_bytes: rss_bytes.map(|bytes| bytes / 4),
+        mapped_reserved_bytes: Some(4),
+        mapped_file_bytes: Some(3),
+        mapped_shared_file_bytes: Some(2),
+        mapped_stack_bytes: Some(1),
+    }
+}
+
+fn mapping(mapping_id: u64, kind: MappingKind, unmapped_ts: Option<u64>) -> MappingRow {
+    MappingRow {
+        mapping_id,
+        process_id: 1,
+        thread_id: 2,
+        stack_id: 3,
+        kind,
+        address: 0x7000_0000_0000 + 4096 * mapping_id,
+        size: 4096,
+        mapped_ts: 8,
+        unmapped_ts,
+    }
+}
+
+fn mapping_totals(kind: MappingKind) -> MappingTotalsRow {
+    MappingTotalsRow {
+        process_id: 1,
+        kind,
+        map_count: 3,
+        map_bytes: 9000,
+        live_count: 1,
+        live_bytes: 4096,
+        highest_bytes: 8192,
+        highest_ts: 9,
+        heap_peak_bytes: 1000,
     }
 }
 
@@ -307,6 +349,8 @@ fn schema_is_that_of_the_rows() {
     check::<SizeHistogramRow>(&connection);
     check::<StateRow>(&connection);
     check::<LossRow>(&connection);
+    check::<MappingRow>(&connection);
+    check::<MappingTotalsRow>(&connection);
 }
 
 #[test]
@@ -375,6 +419,14 @@ fn views_answer() {
         (
             "SELECT seconds || ',' || max_bytes FROM memory LIMIT 1",
             "5.0e-09,364",
+        ),
+        (
+            "SELECT rss_anon_bytes || ',' || mapped_stack_bytes FROM memory WHERE rss_bytes > 0",
+            "549755813888,1",
+        ),
+        (
+            "SELECT group_concat(pid || ':' || kind || ':' || highest_bytes, ' ') FROM mapped_memory WHERE kind < 'm'",
+            "4000001:file:8192",
         ),
         (
             "SELECT function || ',' || file || ',' || line FROM locations WHERE stack_id = 3",

@@ -71,8 +71,15 @@ CREATE VIEW temporary AS
 -- The memory curve of each process, in seconds since the clock base.
 CREATE VIEW memory AS
   SELECT t.process_id, t.ts / 1e9 AS seconds, t.live_bytes, t.max_bytes, t.live_count, t.alloc_count, t.free_count,
-         t.rss_bytes, p.pid
+         t.rss_bytes, p.pid, t.rss_anon_bytes, t.rss_file_bytes, t.rss_shmem_bytes, t.mapped_reserved_bytes,
+         t.mapped_file_bytes, t.mapped_shared_file_bytes, t.mapped_stack_bytes
   FROM timeline t LEFT JOIN processes p ON p.process_id = t.process_id ORDER BY t.ts;
+
+-- What each process mapped beside its heap, by kind: there now, at most, and when the heap was at its peak.
+CREATE VIEW mapped_memory AS
+  SELECT m.process_id, m.kind, m.live_bytes, m.live_count, m.highest_bytes, m.highest_ts, m.heap_peak_bytes,
+         m.map_bytes, m.map_count, p.pid
+  FROM mapping_totals m LEFT JOIN processes p ON p.process_id = m.process_id;
 
 -- Each stack as one line, outermost function first, joined by semicolons. Fast for `WHERE stack_id = ...`.
 CREATE VIEW stack_text AS

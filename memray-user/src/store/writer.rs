@@ -55,7 +55,7 @@ impl CaptureWriter {
     /// Adds all of the batch, or, on any error, nothing of it.
     ///
     /// After the first [`StoreError::Full`] there is a little room that was kept back: for the same batch without
-    /// its rows (`freed`, `live_added`, `timeline`, `site_timeline`), for more of such batches, and for the end.
+    /// its rows (`freed`, `live_added`, `timeline`, `site_timeline`, `mappings`), for more of such batches, and for the end.
     /// The totals, names and counters that stay are small, and every report lives on them.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let result =

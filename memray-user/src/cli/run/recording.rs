@@ -7,6 +7,7 @@ use crate::{
     bpf::{BpfError, Delivery},
     cli::{capture_file::next_steps, owner::behind_sudo, reading::say_notices},
     error::{Blame, CommandError},
+    ingest::timeline::Interval,
     printer::{Printer, Talk},
     report::Notices,
     session::{self, CaptureSettings, Recorded, RunListener, RunSettings, SessionError},
@@ -26,6 +27,7 @@ pub(super) struct Recording {
     pub(super) force: bool,
     pub(super) include_startup: bool,
     pub(super) follow_fork: bool,
+    pub(super) memory_interval: Interval,
     pub(super) talk: Talk,
 }
 
@@ -91,6 +93,7 @@ impl Recording {
             force,
             include_startup,
             follow_fork,
+            memory_interval,
             talk: _,
         } = self;
         let must_be_python = program.kind != Kind::Command;
@@ -108,6 +111,7 @@ impl Recording {
                 include_startup,
                 delivery: Delivery::Lossless,
                 follow_children: follow_fork,
+                memory_interval,
             },
             launch: Launch {
                 program: program.executable,

@@ -3,7 +3,7 @@
 use super::harness::{HEAP, Harness, PAGE, Step, range};
 use crate::{
     ingest::{ScriptStart, fixture},
-    model::{Allocator, FreedRow},
+    model::{Allocator, FreedRow, MappingKind},
 };
 
 const TID: u32 = 100;
@@ -239,10 +239,12 @@ fn an_unmapping_that_the_kernel_refuses_ends_nothing() {
 #[test]
 fn a_mapping_over_a_mapping_replaces_it() {
     check_peak_pages(&[map(0, 4, 1), map(0, 4, 2), map(0, 4, 3)], &[(3, 4, 1)]);
-    let uncounted = Step::MapUncounted {
+    let uncounted = Step::MapBeside {
         tid: TID,
+        kind: MappingKind::Reserved,
         page: 1,
         pages: 2,
+        line: 1,
     };
     check_leaks(&[map(0, 4, 1), uncounted], &[(1, 2 * PAGE, 1)]);
     check_leaks(&[uncounted, map(1, 2, 1)], &[(1, 2 * PAGE, 1)]);

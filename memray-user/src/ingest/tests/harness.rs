@@ -15,7 +15,7 @@ use crate::{
         CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName, fixture,
         fixture::{OBJECT_DISTANCE, Source},
     },
-    model::{Allocator, ProcessRow, SiteRow},
+    model::{Allocator, MappingKind, ProcessRow, SiteRow},
 };
 
 pub(super) const PID: u32 = 100;
@@ -66,10 +66,20 @@ pub(super) enum Step {
         pages: u64,
         line: u64,
     },
-    MapUncounted {
+    MapBeside {
         tid: u32,
+        kind: MappingKind,
         page: u64,
         pages: u64,
+        line: u64,
+    },
+    /// mprotect with or without access.
+    Protect {
+        tid: u32,
+        is_usable: bool,
+        page: u64,
+        pages: u64,
+        line: u64,
     },
     Unmap {
         tid: u32,
@@ -161,6 +171,7 @@ impl Harness {
         let options = IngestOptions {
             clock_base_ns: CLOCK_BASE_NS,
             script,
+            ..IngestOptions::default()
         };
         let mut harness = Self {
             ingest: Ingest::new(options),
@@ -347,8 +358,26 @@ impl Harness {
                 let stack_id = self.stack_at(tid, line);
                 self.map(tid, Allocator::Mmap, range(page, pages), stack_id, HEAP);
             }
-            Step::MapUncounted { tid, page, pages } => {
-                self.map(tid, Allocator::Mmap, range(page, pages), 0, ANONYMOUS << 32);
+            Step::MapBeside {
+                tid,
+                kind,
+                page,
+                pages,
+                line,
+            } => {
+                let stack_id = self.stack_at(tid, line);
+                self.map(tid, Allocator::Mmap, range(page, pages), stack_id, flags_of(kind));
+            }
+            Step::Protect {
+                tid,
+                is_usable,
+                page,
+                pages,
+                line,
+            } => {
+                let stack_id = self.stack_at(tid, line);
+                let protection = if is_usable { HEAP & 0xffff_ffff } else { 0 };
+                self.map(tid, Allocator::Mprotect, range(page, pages), stack_id, protection);
             }
             Step::MremapReturn {
                 tid,
@@ -446,6 +475,17 @@ impl Harness {
         }
         names
     }
+}
+
+/// Protection and flags of a mapping of this kind.
+pub(super) fn flags_of(kind: MappingKind) -> u64 {
+    let flags = match kind {
+        MappingKind::Reserved => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        MappingKind::File => libc::MAP_PRIVATE,
+        MappingKind::SharedFile => libc::MAP_SHARED,
+        MappingKind::Stack => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+    };
+    u64::from(flags.cast_unsigned()) << 32
 }
 
 pub(super) fn range(page: u64, pages: u64) -> (u64, u64) {

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::harness::{Harness, PAGE, Step};
-use crate::{ingest::ScriptStart, model::Allocator};
+use crate::{
+    ingest::ScriptStart,
+    model::{Allocator, MappingKind, MappingTotalsRow},
+};
 
 /// Line, thread, allocator.
 type Place = (u64, u32, Allocator);
@@ -18,6 +21,8 @@ struct Thing {
     place: Place,
     /// None for a mapping.
     address: Option<u64>,
+    /// None for heap.
+    kind: Option<MappingKind>,
     size: u64,
     /// Number in its thread.
     sequence: u64,
@@ -27,7 +32,8 @@ struct Thing {
 struct Unmapping {
     page: u64,
     pages: u64,
-    counted: bool,
+    /// What the old range is, if anything.
+    was: Option<Option<MappingKind>>,
     applied: bool,
 }
 
@@ -44,6 +50,10 @@ struct Naive {
     peak_bytes: u64,
     peak: Figures,
     freed_bytes: u64,
+    /// Bytes beside the heap that have ended, by kind.
+    ended_beside: BTreeMap<MappingKind, u64>,
+    /// What was beside the heap at its peak.
+    beside_at_peak: BTreeMap<MappingKind, u64>,
 }
 
 impl Naive {
@@ -105,11 +115,29 @@ impl Naive {
                 line,
             } => {
                 self.settle(tid);
-                self.mapping(tid, Allocator::Mmap, page, pages, Some(line));
+                self.mapping((tid, Allocator::Mmap), (page, pages), Some((line, None)));
             }
-            Step::MapUncounted { tid, page, pages } => {
+            Step::MapBeside {
+                tid,
+                kind,
+                page,
+                pages,
+                line,
+            } => {
                 self.settle(tid);
-                self.mapping(tid, Allocator::Mmap, page, pages, None);
+                self.mapping((tid, Allocator::Mmap), (page, pages), Some((line, Some(kind))));
+            }
+            Step::Protect {
+                tid,
+                is_usable,
+                page,
+                pages,
+                line,
+            } => {
+                self.settle(tid);
+                if is_usable {
+                    self.commit(tid, page, pages, line);
+                }
             }
             Step::Unmap { tid, page, pages } => {
                 self.settle(tid);
@@ -117,13 +145,15 @@ impl Naive {
             }
             Step::MremapEnter { tid, page, pages } => {
                 self.settle(tid);
-                let counted = (page..page + pages).any(|page| self.pages.contains_key(&page));
+                let things = || (page..page + pages).filter_map(|page| self.pages.get(&page));
+                let kinds = || things().map(|&thing| self.things[thing].kind);
+                let was = kinds().find(Option::is_none).or_else(|| kinds().next());
                 self.unmaps.insert(
                     tid,
                     Unmapping {
                         page,
                         pages,
-                        counted,
+                        was,
                         applied: false,
                     },
                 );
@@ -134,9 +164,9 @@ impl Naive {
                 pages,
                 line,
             } => {
-                let counted = self.unmaps.get(&tid).is_some_and(|old| old.counted);
+                let was = self.unmaps.get(&tid).and_then(|old| old.was);
                 self.settle(tid);
-                self.mapping(tid, Allocator::Mremap, page, pages, counted.then_some(line));
+                self.mapping((tid, Allocator::Mremap), (page, pages), was.map(|kind| (line, kind)));
             }
             Step::MremapUndone { tid } => {
                 self.unmaps.remove(&tid);
@@ -179,12 +209,18 @@ impl Naive {
         self.make(Thing {
             place: (line, tid, allocator),
             address: Some(address),
+            kind: None,
             size,
             sequence,
         });
     }
 
-    fn mapping(&mut self, tid: u32, allocator: Allocator, page: u64, pages: u64, line: Option<u64>) {
+    fn mapping(
+        &mut self,
+        (tid, allocator): (u32, Allocator),
+        (page, pages): (u64, u64),
+        what: Option<(u64, Option<MappingKind>)>,
+    ) {
         let crossing =
             |old: &&mut Unmapping| !old.applied && old.page < page + pages && page < old.page + old.pages;
         let mut applied = Vec::new();
@@ -196,14 +232,39 @@ impl Naive {
             self.unmap(page, pages);
         }
         self.unmap(page, pages);
-        let Some(line) = line.filter(|_| pages > 0) else {
-            return;
+        if let Some((line, kind)) = what.filter(|_| pages > 0) {
+            self.add_pages((tid, allocator), (page, pages), (line, kind));
+        }
+    }
+
+    /// Reserved pages become heap; each run of them is one thing.
+    fn commit(&mut self, tid: u32, page: u64, pages: u64, line: u64) {
+        let is_reserved = |page: &u64| {
+            let thing = self.pages.get(page);
+            thing.is_some_and(|&thing| self.things[thing].kind == Some(MappingKind::Reserved))
         };
-        let sequence = self.next(tid);
+        let reserved: Vec<u64> = (page..page + pages).filter(is_reserved).collect();
+        for &page in &reserved {
+            self.unmap(page, 1);
+        }
+        for run in reserved.chunk_by(|left, right| left + 1 == *right) {
+            let range = (run[0], u64::try_from(run.len()).unwrap());
+            self.add_pages((tid, Allocator::Mprotect), range, (line, None));
+        }
+    }
+
+    fn add_pages(
+        &mut self,
+        (tid, allocator): (u32, Allocator),
+        (page, pages): (u64, u64),
+        (line, kind): (u64, Option<MappingKind>),
+    ) {
+        let sequence = if kind.is_none() { self.next(tid) } else { 0 };
         let place = (line, tid, allocator);
         let thing = self.make(Thing {
             place,
             address: None,
+            kind,
             size: pages * PAGE,
             sequence,
         });
@@ -220,10 +281,12 @@ impl Naive {
         let index = self.things.len();
         self.things.push(thing);
         self.alive.insert(index, thing.size);
-        let live_bytes: u64 = self.alive.values().sum();
-        if live_bytes >= self.peak_bytes {
+        let heap = self.alive.iter().filter(|&(&index, _)| self.things[index].kind.is_none());
+        let live_bytes: u64 = heap.map(|(_, bytes)| bytes).sum();
+        if thing.kind.is_none() && live_bytes >= self.peak_bytes {
             self.peak_bytes = live_bytes;
             self.peak = self.live();
+            self.beside_at_peak = self.beside();
         }
         index
     }
@@ -236,11 +299,15 @@ impl Naive {
             }
         }
         for (thing, bytes) in lost {
-            if bytes == self.things[thing].size {
+            let kind = self.things[thing].kind;
+            if bytes == self.things[thing].size && kind.is_none() {
                 self.end(thing);
                 continue;
             }
-            self.freed_bytes += bytes;
+            match kind {
+                Some(kind) => *self.ended_beside.entry(kind).or_default() += bytes,
+                None => self.freed_bytes += bytes,
+            }
             let left = self.alive.get_mut(&thing).unwrap();
             *left -= bytes;
             if *left == 0 {
@@ -262,6 +329,9 @@ impl Naive {
     fn live(&self) -> Figures {
         let mut live = Figures::new();
         for (&index, &bytes) in &self.alive {
+            if self.things[index].kind.is_some() {
+                continue;
+            }
             let figures = live.entry(self.things[index].place).or_default();
             *figures = (figures.0 + bytes, figures.1 + 1);
         }
@@ -269,10 +339,23 @@ impl Naive {
     }
 }
 
+impl Naive {
+    /// What is mapped beside the heap.
+    fn beside(&self) -> BTreeMap<MappingKind, u64> {
+        let mut beside = BTreeMap::new();
+        for (&index, &bytes) in &self.alive {
+            if let Some(kind) = self.things[index].kind {
+                *beside.entry(kind).or_default() += bytes;
+            }
+        }
+        beside
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let (tid, address, size, line) = (100_u32..103, 1_u64..6, 0_u64..4, 1_u64..4);
     let (page, pages) = (0_u64..12, 0_u64..5);
-    (0_u8..17, tid, address, size, line, page, pages).prop_map(
+    (0_u8..19, tid, address, size, line, page, pages).prop_map(
         |(kind, tid, address, size, line, page, pages)| match kind {
             0..=2 => Step::Alloc {
                 tid,
@@ -302,7 +385,20 @@ fn step() -> impl Strategy<Value = Step> {
                 pages,
                 line,
             },
-            11 => Step::MapUncounted { tid, page, pages },
+            11 => Step::MapBeside {
+                tid,
+                kind: MappingKind::ALL[usize::try_from(size).unwrap()],
+                page,
+                pages,
+                line,
+            },
+            17 | 18 => Step::Protect {
+                tid,
+                is_usable: size > 0,
+                page,
+                pages,
+                line,
+            },
             12 => Step::Unmap { tid, page, pages },
             13 => Step::MremapEnter { tid, page, pages },
             14 => Step::MremapReturn {
@@ -338,6 +434,15 @@ fn compare(run: &Harness, naive: &Naive) {
         naive.temporary
     );
     assert_eq!(run.store.states[&1].peak_bytes, naive.peak_bytes);
+    let beside = |of: fn(&MappingTotalsRow) -> u64| -> BTreeMap<MappingKind, u64> {
+        let rows = run.store.mapping_totals.values();
+        rows.map(|row| (row.kind, of(row)))
+            .filter(|&(_, bytes)| bytes > 0)
+            .collect()
+    };
+    assert_eq!(beside(|row| row.live_bytes), naive.beside());
+    assert_eq!(beside(|row| row.heap_peak_bytes), naive.beside_at_peak);
+    assert_eq!(beside(|row| row.map_bytes - row.live_bytes), naive.ended_beside);
     assert_eq!(
         run.store.freed.iter().map(|row| row.size).sum::<u64>(),
         naive.freed_bytes

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    AllocationId, Allocator, Batch, FrameRow, FreedRow, LiveRow, LossRow, ProcessId, ProcessRow, SiteId,
+    AllocationId, Allocator, Batch, FrameRow, FreedRow, LiveRow, LossRow, MappingId, MappingKind, MappingRow, MappingTotalsRow,
+    ProcessId, ProcessRow, SiteId,
     SiteRow, SiteTimelineRow, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow,
     TimelineRow,
 };
@@ -22,6 +23,8 @@ pub(super) struct Store {
     pub histogram: BTreeMap<(ProcessId, u64, Allocator), SizeHistogramRow>,
     pub losses: BTreeMap<(Option<ProcessId>, String), LossRow>,
     pub states: BTreeMap<ProcessId, StateRow>,
+    pub mappings: BTreeMap<MappingId, MappingRow>,
+    pub mapping_totals: BTreeMap<(ProcessId, MappingKind), MappingTotalsRow>,
     pub meta: BTreeMap<String, String>,
 }
 
@@ -86,8 +89,25 @@ impl Store {
         );
         self.states
             .extend(batch.states.into_iter().map(|row| (row.process_id, row)));
+        let mut last_id = 0;
+        for row in batch.mappings {
+            assert!(row.mapping_id > last_id, "mappings ascend, each once");
+            last_id = row.mapping_id;
+            let before = self.mappings.insert(last_id, row);
+            assert!(
+                before.is_none_or(|before| before.unmapped_ts.is_none() && row.unmapped_ts.is_some()),
+                "mappings are new or end"
+            );
+        }
+        self.mapping_totals.extend(
+            batch
+                .mapping_totals
+                .into_iter()
+                .map(|row| ((row.process_id, row.kind), row)),
+        );
         self.meta.extend(batch.meta);
         self.check();
+        self.check_mappings();
     }
 
     /// What lived at the peak of the site's process: bytes and count.
@@ -152,6 +172,23 @@ impl Store {
             let rows = self.freed.iter().filter(temporary);
             let figures = rows.fold((0, 0), |sum, row| (sum.0 + 1, sum.1 + row.size));
             assert_eq!(figures, (site.temp_count, site.temp_bytes), "rows and site agree");
+        }
+    }
+
+    fn check_mappings(&self) {
+        for (&(process_id, kind), totals) in &self.mapping_totals {
+            let rows = self.mappings.values();
+            let rows = rows.filter(|row| row.process_id == process_id && row.kind == kind);
+            let (mut all, mut live) = (0, 0);
+            for row in rows {
+                assert!(self.threads.contains_key(&row.thread_id) && self.stacks.contains_key(&row.stack_id));
+                assert!(row.unmapped_ts.is_none_or(|end| end >= row.mapped_ts));
+                all += row.size;
+                live += row.unmapped_ts.map_or(row.size, |_| 0);
+            }
+            assert_eq!((all, live), (totals.map_bytes, totals.live_bytes), "{kind:?}");
+            assert!(totals.highest_bytes >= totals.live_bytes.max(totals.heap_peak_bytes));
+            assert_eq!(totals.live_count == 0, totals.live_bytes == 0);
         }
     }
 

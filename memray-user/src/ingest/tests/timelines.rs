@@ -7,12 +7,13 @@ use crate::{
     ingest::{
         ScriptStart, fixture,
         fixture::Source,
-        timeline::{INTERVAL_NS, SITE_INTERVAL_NS},
+        timeline::SITE_INTERVAL_NS,
     },
-    model::Allocator,
+    model::{Allocator, Resident},
 };
 
 const MS: u64 = 1_000_000;
+const INTERVAL_NS: u64 = 10 * MS;
 
 fn harness() -> Harness {
     Harness::new(ScriptStart::Immediately)
@@ -31,7 +32,11 @@ fn alloc(address: u64, size: u64) -> Step {
 fn intervals_have_rows_where_something_happened() {
     let mut run = harness();
     run.step(alloc(1, 100));
-    run.ingest.sample_rss(1, CLOCK_BASE_NS + 5 * MS, 4096);
+    let resident = Resident {
+        rss_bytes: 4096,
+        ..Resident::default()
+    };
+    run.ingest.sample_rss(1, CLOCK_BASE_NS + 5 * MS, resident);
     run.time_ns += 40 * MS;
     run.step(alloc(2, 50));
     run.step(Step::Free { tid: PID, address: 1 });

@@ -19,7 +19,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use super::{failure, foreign};
 use crate::{
     model::CaptureError,
-    store::{APPLICATION_ID, SCHEMA_VERSION, tables::TABLE_NAMES},
+    store::{APPLICATION_ID, SCHEMA_VERSION, tables::TABLES},
 };
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -175,7 +175,7 @@ fn identify(connection: &Connection, path: &Path, file: &Path) -> Result<u32, Ca
     if !bytes.is_multiple_of(page_size) {
         return Err(failure::cut_off(path, bytes, bytes.next_multiple_of(page_size)));
     }
-    for table in TABLE_NAMES {
+    for (table, _) in TABLES.into_iter().filter(|&(_, since)| since <= schema_version) {
         check_table(connection, path, table)?;
     }
     Ok(schema_version)

@@ -32,6 +32,7 @@ fn ask_all(reader: &CaptureReader) -> Result<(), CaptureError> {
     }
     note(reader.timeline().map(drop));
     note(reader.size_histogram().map(drop));
+    note(reader.mapping_totals().map(drop));
     note(reader.losses().map(drop));
     first_error.map_or(Ok(()), Err)
 }
@@ -77,6 +78,11 @@ fn every_field_comes_back() {
     );
     assert_eq!(reader.timeline().unwrap(), [batch.timeline[1], batch.timeline[0]]);
     assert_eq!(reader.size_histogram().unwrap(), batch.histogram);
+    assert_eq!(reader.mapping_totals().unwrap(), batch.mapping_totals);
+    assert_eq!(
+        reader.rows::<crate::model::MappingRow>().unwrap(),
+        batch.mappings
+    );
     assert_eq!(reader.losses().unwrap(), batch.losses);
 }
 

@@ -13,7 +13,7 @@ pub(super) use self::{
     rows::{allocator_kind_name, loss_rank},
 };
 use crate::model::{
-    Allocator, FrameRow, FreedRow, LossRow, ProcessRow, SiteRow, SizeHistogramRow, StackRow, StateRow,
+    Allocator, FrameRow, FreedRow, LossRow, MappingTotalsRow, ProcessRow, SiteRow, SizeHistogramRow, StackRow, StateRow,
     ThreadRow, TimelineRow,
 };
 
@@ -23,6 +23,8 @@ pub(super) const MAX_TEXT_BYTES: usize = 1 << 20;
 /// What can be read from the columns of a table.
 pub(super) trait Table: Sized {
     const NAME: &'static str;
+    /// The first schema version that has the table.
+    const SINCE_VERSION: u32 = 1;
     /// In the order in which they are read; for a row struct all columns, in the order of `schema.sql`.
     const COLUMNS: &'static [&'static str];
     /// Those of the columns that captures of older schema versions lack.
@@ -59,20 +61,25 @@ pub(super) trait Stored: Table {
     fn bind(&self, parameters: &mut Parameters<'_, '_>) -> rusqlite::Result<()>;
 }
 
-/// All tables that the reader reads; the others are for SQL.
-pub(super) const TABLE_NAMES: [&str; 11] = [
-    <(String, String)>::NAME,
-    ProcessRow::NAME,
-    ThreadRow::NAME,
-    FrameRow::NAME,
-    StackRow::NAME,
-    SiteRow::NAME,
-    FreedRow::NAME,
-    TimelineRow::NAME,
-    SizeHistogramRow::NAME,
-    StateRow::NAME,
-    LossRow::NAME,
+/// All tables that the reader reads, with the first schema version that has each; the others are for SQL.
+pub(super) const TABLES: [(&str, u32); 12] = [
+    named::<(String, String)>(),
+    named::<ProcessRow>(),
+    named::<ThreadRow>(),
+    named::<FrameRow>(),
+    named::<StackRow>(),
+    named::<SiteRow>(),
+    named::<FreedRow>(),
+    named::<TimelineRow>(),
+    named::<SizeHistogramRow>(),
+    named::<StateRow>(),
+    named::<LossRow>(),
+    named::<MappingTotalsRow>(),
 ];
+
+const fn named<T: Table>() -> (&'static str, u32) {
+    (T::NAME, T::SINCE_VERSION)
+}
 
 /// The parameters of a statement, bound one after the other.
 pub(super) struct Parameters<'statement, 'connection> {

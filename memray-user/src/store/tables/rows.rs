@@ -2,7 +2,7 @@
 
 use super::{Damage, Fields, LaterColumn, Parameters, Stored, Table};
 use crate::model::{
-    AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, ProcessOrigin, ProcessRow, SiteRow,
+    AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, MappingKind, MappingRow, MappingTotalsRow, ProcessOrigin, ProcessRow, SiteRow,
     SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
 };
 
@@ -29,10 +29,11 @@ pub(in crate::store) fn loss_rank(kind: &str) -> usize {
 macro_rules! table {
     (
         $row:ident, $name:literal, replaces: $replaces:literal, { $($field:ident: $kind:ident),+ $(,)? }
-        $(, later: $later:expr)?
+        $(, later: $later:expr)? $(, since: $since:literal)?
     ) => {
         impl Table for $row {
             const NAME: &'static str = $name;
+            $(const SINCE_VERSION: u32 = $since;)?
             const COLUMNS: &'static [&'static str] = &[$(column!($field)),+];
             $(const LATER_COLUMNS: &'static [LaterColumn] = $later;)?
 
@@ -83,6 +84,9 @@ macro_rules! bind {
     (frame_kind, $parameters:expr, $value:expr) => {
         $parameters.text($value.name())?
     };
+    (mapping_kind, $parameters:expr, $value:expr) => {
+        $parameters.text($value.name())?
+    };
     (process_origin, $parameters:expr, $value:expr) => {
         $parameters.text($value.name())?
     };
@@ -97,6 +101,9 @@ macro_rules! read {
     };
     (frame_kind, $fields:expr) => {
         frame_kind($fields)?
+    };
+    (mapping_kind, $fields:expr) => {
+        mapping_kind($fields)?
     };
     (process_origin, $fields:expr) => {
         process_origin($fields)?
@@ -128,6 +135,14 @@ fn process_origin(fields: &mut Fields<'_>) -> Result<ProcessOrigin, Damage> {
     ProcessOrigin::ALL
         .into_iter()
         .find(|origin| origin.name() == name)
+        .ok_or_else(|| fields.damage(excerpt(&name)))
+}
+
+fn mapping_kind(fields: &mut Fields<'_>) -> Result<MappingKind, Damage> {
+    let name = fields.text()?;
+    MappingKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == name)
         .ok_or_else(|| fields.damage(excerpt(&name)))
 }
 
@@ -224,7 +239,54 @@ table!(TimelineRow, "timeline", replaces: false, {
     free_count: integer,
     free_bytes: integer,
     rss_bytes: optional,
-});
+    rss_anon_bytes: optional,
+    rss_file_bytes: optional,
+    rss_shmem_bytes: optional,
+    mapped_reserved_bytes: optional,
+    mapped_file_bytes: optional,
+    mapped_shared_file_bytes: optional,
+    mapped_stack_bytes: optional,
+}, later: &[
+    unknown_before_3("rss_anon_bytes"),
+    unknown_before_3("rss_file_bytes"),
+    unknown_before_3("rss_shmem_bytes"),
+    unknown_before_3("mapped_reserved_bytes"),
+    unknown_before_3("mapped_file_bytes"),
+    unknown_before_3("mapped_shared_file_bytes"),
+    unknown_before_3("mapped_stack_bytes"),
+]);
+
+const fn unknown_before_3(name: &'static str) -> LaterColumn {
+    LaterColumn {
+        name,
+        since_version: 3,
+        before: "NULL",
+    }
+}
+
+table!(MappingRow, "mappings", replaces: true, {
+    mapping_id: integer,
+    process_id: id,
+    thread_id: id,
+    stack_id: id,
+    kind: mapping_kind,
+    address: integer,
+    size: integer,
+    mapped_ts: integer,
+    unmapped_ts: optional,
+}, since: 3);
+
+table!(MappingTotalsRow, "mapping_totals", replaces: true, {
+    process_id: id,
+    kind: mapping_kind,
+    map_count: integer,
+    map_bytes: integer,
+    live_count: integer,
+    live_bytes: integer,
+    highest_bytes: integer,
+    highest_ts: integer,
+    heap_peak_bytes: integer,
+}, since: 3);
 
 table!(SiteTimelineRow, "site_timeline", replaces: false, {
     ts: integer,

@@ -9,7 +9,7 @@ use crate::{
     store::tables::{Parameters, Stored},
 };
 
-/// Rows of one INSERT. From 32 on the cost of a row no longer falls; 32 of the widest table are 480 parameters,
+/// Rows of one INSERT. From 32 on the cost of a row no longer falls; 32 of the widest table are 544 parameters,
 /// fewer than the 999 that even old builds of SQLite take.
 const ROWS_PER_STATEMENT: usize = 32;
 
@@ -29,6 +29,8 @@ pub(super) fn write_batch(connection: &mut Connection, batch: &Batch) -> rusqlit
     remove_losses(&transaction, &batch.losses)?;
     insert(&transaction, &batch.losses)?;
     insert(&transaction, &batch.states)?;
+    insert(&transaction, &batch.mappings)?;
+    insert(&transaction, &batch.mapping_totals)?;
     insert(&transaction, &batch.meta)?;
     transaction.commit()
 }

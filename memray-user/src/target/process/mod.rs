@@ -5,6 +5,7 @@
 
 mod mappings;
 mod objects;
+mod resident;
 mod surroundings;
 
 use std::{
@@ -24,13 +25,13 @@ use nix::{
     unistd::Pid,
 };
 
-use self::mappings::parse_mappings;
+use self::{mappings::parse_mappings, resident::parse_resident};
 pub use self::{
     mappings::{Device, Mapping, Permissions},
     objects::{MappedObject, ObjectScan, SkippedObject},
     surroundings::Surroundings,
 };
-use super::elf::PAGE_BYTES;
+use crate::model::Resident;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -241,19 +242,20 @@ impl Process {
         Ok(threads)
     }
 
-    /// Resident memory in bytes (`/proc/PID/statm`, second field, in pages).
-    pub fn rss_bytes(&self) -> Result<u64, ProcessError> {
-        let text = self.read("statm")?;
-        let text = String::from_utf8_lossy(&text);
-        let pages = text
-            .split_ascii_whitespace()
-            .nth(1)
-            .and_then(|pages| pages.parse::<u64>().ok());
-        let bytes = pages.and_then(|pages| pages.checked_mul(PAGE_BYTES));
-        bytes.ok_or_else(|| ProcessError::Unexpected {
+    /// What of the process is in memory (`/proc/PID/status`). The kernel counts for each CPU and adds up when asked, exactly
+    /// where it has `get_mm_counter_sum` (include/linux/mm.h); else each part can be off by some dozens of pages for each CPU.
+    pub fn resident(&self) -> Result<Resident, ProcessError> {
+        let status = self.read("status")?;
+        if let Some(resident) = parse_resident(&status) {
+            return Ok(resident);
+        }
+        // The first thread may have ended before the others.
+        let other = (!self.has_memory()).then(|| self.living_thread()).flatten();
+        let status = other.map_or(Ok(status), |process| process.read("status"))?;
+        parse_resident(&status).ok_or_else(|| ProcessError::Unexpected {
             pid: self.pid,
-            file: "statm",
-            line: text.trim_end().to_owned(),
+            file: "status",
+            line: "no RssAnon, RssFile, RssShmem".to_owned(),
         })
     }
 

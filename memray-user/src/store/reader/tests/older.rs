@@ -63,6 +63,36 @@ fn version_1_had_no_origins() {
     );
 }
 
+#[test]
+fn version_2_had_no_mappings() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("capture.db");
+    create(
+        &path,
+        2,
+        include_str!("old/schema_2.sql"),
+        "INSERT INTO meta VALUES ('schema_version', '2');
+         INSERT INTO processes VALUES
+           (1, 77, NULL, 'python3 app.py', '/usr/bin/python3', '3.12.1', 'pymalloc', 9, 30, 3, 12, 'attached');
+         INSERT INTO threads VALUES (1, 1, 77, 'MainThread');
+         INSERT INTO state VALUES (1, 30, 1, 64, 0, 1, 64, 64, 1, 20, 1, 64, 64, 0, 0);
+         INSERT INTO frames VALUES (1, 'main', 'app.py', 3, 'python');
+         INSERT INTO stacks VALUES (1, NULL, 1, 1);
+         INSERT INTO sites VALUES (1, 1, 1, 6, 1, 64, 1, 64, 0, 0, 1, 64, 1);
+         INSERT INTO timeline VALUES (1, 10, 64, 1, 64, 1, 64, 0, 0, 4096);",
+    );
+    let reader = CaptureReader::open(&path).unwrap();
+    ask_all(&reader).unwrap();
+    assert_eq!(reader.mapping_totals().unwrap(), []);
+    let timeline = reader.timeline().unwrap();
+    let told: Vec<_> = timeline
+        .iter()
+        .map(|row| (row.rss_bytes, row.rss_anon_bytes, row.mapped_stack_bytes))
+        .collect();
+    assert_eq!(told, [(Some(4096), None, None)]);
+    assert_eq!(reader.metadata().unwrap().processes[0].origin, ProcessOrigin::Attached);
+}
+
 /// A file that says it is newer than its tables is refused where it lacks something, not guessed at.
 #[test]
 fn tables_are_those_of_the_version() {
