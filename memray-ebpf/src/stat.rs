@@ -126,9 +126,11 @@ impl StatId {
             Self::FreeRingFull => "frees that found the ring full; their blocks look alive",
             Self::MapSeen => {
                 "successful mmap, mremap and mprotect calls, and brk calls that grow, made outside an allocator"
-            },
+            }
             Self::MapRingFull => "mappings that found the ring full and are missing",
-            Self::UnmapSeen => "munmap and mremap calls, and brk calls that shrink, made outside an allocator",
+            Self::UnmapSeen => {
+                "munmap and mremap calls, and brk calls that shrink, made outside an allocator"
+            }
             Self::UnmapRingFull => "unmappings that found the ring full; their pages look alive",
             Self::NestedCall => "calls made by another allocating function, counted with that one",
             Self::FailedCall => "calls that returned no memory",

@@ -84,7 +84,7 @@ fn files_that_are_no_captures() {
     write("newer.db", &good);
     let newer = Connection::open(path("newer.db")).unwrap();
     newer
-        .execute_batch("PRAGMA user_version = 3; UPDATE meta SET value = '3' WHERE key = 'schema_version'")
+        .execute_batch("PRAGMA user_version = 4; UPDATE meta SET value = '4' WHERE key = 'schema_version'")
         .unwrap();
     drop(newer);
     write("tables.db", &good);

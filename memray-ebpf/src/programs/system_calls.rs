@@ -91,7 +91,13 @@ pub(super) fn map_exit(context: TracePointContext) -> u32 {
                 return 0;
             };
             if result < old {
-                send_unmapped(RecordKind::Unmap, Allocator::Brk, result, old - result, stack_pointer);
+                send_unmapped(
+                    RecordKind::Unmap,
+                    Allocator::Brk,
+                    result,
+                    old - result,
+                    stack_pointer,
+                );
             }
             // A question (`brk(0)`), or a refusal.
             if result <= old {
@@ -200,13 +206,7 @@ fn send_unmap(kind: RecordKind, allocator: Allocator) {
 }
 
 #[inline(always)]
-fn send_unmapped(
-    kind: RecordKind,
-    allocator: Allocator,
-    address: u64,
-    size_bytes: u64,
-    stack_pointer: u64,
-) {
+fn send_unmapped(kind: RecordKind, allocator: Allocator, address: u64, size_bytes: u64, stack_pointer: u64) {
     let Some((_, ids)) = traced_thread(stack_pointer) else {
         return;
     };

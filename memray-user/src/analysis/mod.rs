@@ -6,6 +6,7 @@
 //! place in the tree and nothing else. Stacks can be thousands of frames deep, so no function here recurses.
 
 pub mod allocators;
+pub mod beside;
 mod by_process;
 pub mod filter;
 pub mod frame_tree;
@@ -25,6 +26,7 @@ pub(crate) mod testing;
 use std::cmp::Ordering;
 
 pub use allocators::{AllocatorShare, allocator_shares};
+pub use beside::{MappedFigures, PeakResident, mapped, peak_resident};
 pub use filter::FrameFilter;
 pub use frame_tree::{Children, FrameTree, Node, Remainder};
 pub use histogram::{Histogram, SizeBin};

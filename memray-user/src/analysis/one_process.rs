@@ -7,8 +7,8 @@
 use rustc_hash::FxHashSet;
 
 use crate::model::{
-    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, MappingTotalsRow, ProcessId, ProcessRow, SiteFigures,
-    SizeHistogramRow, StackRow, ThreadId, TimelineRow, View,
+    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, MappingTotalsRow, ProcessId, ProcessRow,
+    SiteFigures, SizeHistogramRow, StackRow, ThreadId, TimelineRow, View,
 };
 
 /// Pids that an error names.

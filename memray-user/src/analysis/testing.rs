@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 pub(crate) use samples::{deep, hostile, realistic, small, unfinished};
 
 use crate::model::{
-    Allocator, CaptureError, CaptureMetadata, CaptureSource, FrameKind, FrameRow, LossRow, MappingTotalsRow, ProcessRow,
-    SiteFigures, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
+    Allocator, CaptureError, CaptureMetadata, CaptureSource, FrameKind, FrameRow, LossRow, MappingTotalsRow,
+    ProcessRow, SiteFigures, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
 };
 
 /// A frame as tests write it: function, file, line. Without a file it is a marker, and native in an `.so`.

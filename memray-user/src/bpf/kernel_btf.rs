@@ -154,7 +154,20 @@ mod tests {
         let words = [
             [0, int, 8, 64].as_slice(),
             &[name("inner"), structure(2), 16, name("a"), 1, 0, name("b"), 1, 64],
-            &[name("outer"), structure(3), 40, name("x"), 1, 0, name("y"), 2, 64, 0, 4, 192],
+            &[
+                name("outer"),
+                structure(3),
+                40,
+                name("x"),
+                1,
+                0,
+                name("y"),
+                2,
+                64,
+                0,
+                4,
+                192,
+            ],
             &[0, structure(2), 16, name("c"), 1, 0, name("d"), 1, 64],
         ]
         .concat();

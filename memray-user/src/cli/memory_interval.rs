@@ -27,7 +27,9 @@ impl MemoryIntervalArguments {
                     "cannot sample memory in intervals of `{}` milliseconds",
                     self.memory_interval.escape_debug()
                 ))
-                .hint(format!("give `--memory-interval` a whole number from 1 to {LONGEST_MS}"))
+                .hint(format!(
+                    "give `--memory-interval` a whole number from 1 to {LONGEST_MS}"
+                ))
             })
     }
 }

@@ -362,7 +362,9 @@ impl Ingest {
             process.histogram.take_rows(process_id, &mut batch.histogram);
             if let Some(row) = process.totals.take_row(process_id) {
                 batch.states.push(row);
-                batch.mapping_totals.extend(process.totals.mapped.rows(process_id));
+                batch
+                    .mapping_totals
+                    .extend(process.totals.mapped.rows(process_id));
             }
         }
         let room = self.shared.freed.len();

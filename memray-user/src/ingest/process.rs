@@ -7,9 +7,7 @@ mod pages;
 
 use std::ops::Range;
 
-use memray_ebpf::event::{
-    AllocationRecord, FreeRecord, RawFrame, RawString, ThreadRecord, flags,
-};
+use memray_ebpf::event::{AllocationRecord, FreeRecord, RawFrame, RawString, ThreadRecord, flags};
 
 use super::{
     codes::{CodeObject, CodeReader, Codes, DecodedString, ThreadName},

@@ -1,8 +1,8 @@
 //! A capture as its readers see it: the questions that reports ask, and nothing of how it is stored.
 
 use super::{
-    Allocator, FrameRow, LossRow, MappingTotalsRow, ProcessRow, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId,
-    ThreadRow, TimelineRow,
+    Allocator, FrameRow, LossRow, MappingTotalsRow, ProcessRow, SizeHistogramRow, StackId, StackRow,
+    StateRow, ThreadId, ThreadRow, TimelineRow,
 };
 
 /// Which allocations a report is about.

@@ -10,7 +10,8 @@ pub use capture::{CaptureError, CaptureMetadata, CaptureSource, SiteFigures, Vie
 pub use memray_ebpf::allocator::{Allocator, AllocatorKind};
 pub use rows::{
     Batch, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, MappedBytes, MappingKind, MappingRow,
-    MappingTotalsRow, ProcessOrigin, ProcessRow, Resident, SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
+    MappingTotalsRow, ProcessOrigin, ProcessRow, Resident, SiteRow, SiteTimelineRow, SizeHistogramRow,
+    StackRow, StateRow, ThreadRow, TimelineRow,
 };
 
 /// Number of a process in one capture, from 1.

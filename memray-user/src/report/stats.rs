@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     analysis::{
-        AllocatorShare, Histogram, LocationFigures, ModuleFigures, Profile, Rank, TimelinePoint, Totals,
-        allocator_shares,
+        AllocatorShare, Histogram, LocationFigures, MappedFigures, ModuleFigures, PeakResident, Profile,
+        Rank, TimelinePoint, Totals, allocator_shares,
         allocators::recorded_allocator_shares,
-        locations, modules,
+        locations, mapped, modules, peak_resident,
         timeline::{highest, timeline},
     },
-    model::{CaptureMetadata, CaptureSource, LossRow, View},
+    model::{CaptureMetadata, CaptureSource, LossRow, MappingKind, View},
     report::escape::printable,
     units::{count_text, duration_text, size_text, time_text},
 };
@@ -54,6 +54,9 @@ pub(super) struct Statistics {
     pub(super) totals: Totals,
     /// What several processes held together at one time, and when.
     pub(super) together: Option<TimelinePoint>,
+    pub(super) peak_resident: Option<PeakResident>,
+    /// What was mapped beside the heap.
+    pub(super) mapped: Vec<MappedFigures>,
     pub(super) histogram: Histogram,
     pub(super) allocators: Vec<AllocatorShare>,
     pub(super) locations_by_size: Vec<LocationFigures>,
@@ -83,13 +86,16 @@ impl Statistics {
             rows.truncate(largest);
             rows
         };
+        let curve = source.timeline()?;
         let together = match metadata.processes.len() {
             0 | 1 => None,
-            _ => highest(&timeline(&source.timeline()?, &metadata.processes, usize::MAX)),
+            _ => highest(&timeline(&curve, &metadata.processes, usize::MAX)),
         };
         Ok(Self {
             totals,
             together,
+            peak_resident: peak_resident(&curve),
+            mapped: mapped(&source.mapping_totals()?),
             histogram: Histogram::new(&sizes, totals.min_size, totals.max_size),
             allocators,
             locations_by_size: top_locations(Rank::Size),
@@ -130,6 +136,7 @@ pub fn write_stats(
         report.histogram(&statistics)?;
         report.rankings(&statistics, settings)?;
     }
+    report.beside(&statistics)?;
     report.startup(&statistics.totals)?;
     let notices = Notices::new(&statistics.metadata, &statistics.losses, &statistics.profile);
     if !notices.is_empty() {
@@ -282,6 +289,41 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// What is no heap: pages in memory, of whatever they are, and what was mapped and does not count.
+    fn beside(&mut self, statistics: &Statistics) -> Result<(), ReportError> {
+        let of_each = match statistics.metadata.processes.len() {
+            0 | 1 => "",
+            _ => ", the peaks of all processes added up",
+        };
+        if let Some(PeakResident { rss_bytes, parts }) = statistics.peak_resident {
+            writeln!(self.output)?;
+            self.heading(&format!("🧮 Peak resident memory{of_each}:"))?;
+            let parts = parts.map_or_else(String::new, |parts| {
+                format!(
+                    " (anonymous {}, files {}, shared {})",
+                    size_text(parts.anon_bytes),
+                    size_text(parts.file_bytes),
+                    size_text(parts.shmem_bytes)
+                )
+            });
+            writeln!(self.output, "\t{}{parts}", size_text(rss_bytes))?;
+        }
+        if !statistics.mapped.is_empty() {
+            writeln!(self.output)?;
+            self.heading(&format!("📐 Mapped beside the heap{of_each}:"))?;
+            for figures in &statistics.mapped {
+                writeln!(
+                    self.output,
+                    "\t {}: at most {}, at the end {}",
+                    kind_text(figures.kind),
+                    size_text(figures.highest_bytes),
+                    size_text(figures.live_bytes)
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     fn startup(&mut self, totals: &Totals) -> Result<(), ReportError> {
         if totals.startup_count == 0 {
             return Ok(());
@@ -291,6 +333,15 @@ impl Report<'_> {
         let size = size_text(totals.startup_bytes);
         writeln!(self.output, "\t{} allocations, {size}", totals.startup_count)?;
         Ok(())
+    }
+}
+
+const fn kind_text(kind: MappingKind) -> &'static str {
+    match kind {
+        MappingKind::Reserved => "reserved, without access",
+        MappingKind::File => "files",
+        MappingKind::SharedFile => "shared files",
+        MappingKind::Stack => "stacks",
     }
 }
 

@@ -1,4 +1,4 @@
-//! `stats --json`: memray's keys, then our own (`startup`, `losses`, `finished`, and `processes` unless there is one and
+//! `stats --json`: memray's keys, then our own (`startup`, `peak_resident`, `mapped_memory`, `losses`, `finished`, and `processes` unless there is one and
 //! the recording ran it).
 //!
 //! Differences to memray, where its figures are wrong or its form is: `total_allocations` counts allocations and not
@@ -34,6 +34,10 @@ struct Document<'data> {
     top_modules_by_allocation_count: Vec<TopModule<'data>>,
     metadata: Metadata<'data>,
     startup: Startup,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_resident: Option<PeakResidentDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mapped_memory: Vec<MappedMemory>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     processes: Vec<ProcessDocument>,
     losses: Vec<Loss<'data>>,
@@ -95,6 +99,23 @@ struct Metadata<'data> {
 struct Startup {
     num_allocations: u64,
     total_bytes: u64,
+}
+
+/// Of several processes each one's own, added up. The parts are not known of older captures.
+#[derive(Serialize)]
+struct PeakResidentDocument {
+    rss_bytes: u64,
+    anon_bytes: Option<u64>,
+    file_bytes: Option<u64>,
+    shmem_bytes: Option<u64>,
+}
+
+/// What was mapped beside the heap, of one kind.
+#[derive(Serialize)]
+struct MappedMemory {
+    kind: &'static str,
+    highest_bytes: u64,
+    live_bytes: u64,
 }
 
 /// One counter, also those that are no loss (`kind` says which).
@@ -162,6 +183,21 @@ fn document(statistics: &Statistics) -> Document<'_> {
             num_allocations: totals.startup_count,
             total_bytes: totals.startup_bytes,
         },
+        peak_resident: statistics.peak_resident.map(|peak| PeakResidentDocument {
+            rss_bytes: peak.rss_bytes,
+            anon_bytes: peak.parts.map(|parts| parts.anon_bytes),
+            file_bytes: peak.parts.map(|parts| parts.file_bytes),
+            shmem_bytes: peak.parts.map(|parts| parts.shmem_bytes),
+        }),
+        mapped_memory: statistics
+            .mapped
+            .iter()
+            .map(|figures| MappedMemory {
+                kind: figures.kind.name(),
+                highest_bytes: figures.highest_bytes,
+                live_bytes: figures.live_bytes,
+            })
+            .collect(),
         processes: documents(&statistics.metadata),
         losses: statistics
             .losses

@@ -12,7 +12,7 @@ use crate::{
         FrameFilter,
         testing::{CaptureBuilder, deep, hostile, prefork, realistic, small, unfinished},
     },
-    model::CaptureSource,
+    model::{CaptureSource, MappingKind, MappingTotalsRow},
 };
 
 const VIEWS: [View; 3] = [View::HighWaterMark, View::Leaks, View::Temporary { threshold: 3 }];
@@ -122,6 +122,44 @@ fn folded_text() {
         let notices = write_folded(source, view, FrameFilter::default(), output)?;
         notices.write(Color::Never, output)
     });
+}
+
+/// What is no heap is shown beside it.
+#[test]
+fn stats_of_what_is_no_heap() {
+    let mut source = small();
+    let [.., last] = source.timeline.as_mut_slice() else {
+        panic!("the sample has a timeline");
+    };
+    last.rss_bytes = Some(61_000_000);
+    last.rss_anon_bytes = Some(40_000_000);
+    last.rss_file_bytes = Some(20_000_000);
+    last.rss_shmem_bytes = Some(1_000_000);
+    let mapped = |kind, highest_bytes, live_bytes| MappingTotalsRow {
+        process_id: 1,
+        kind,
+        map_count: 2,
+        map_bytes: highest_bytes,
+        live_count: 1,
+        live_bytes,
+        highest_bytes,
+        highest_ts: 5,
+        heap_peak_bytes: 0,
+    };
+    source.mapping_totals = vec![
+        mapped(MappingKind::Reserved, 1 << 30, 1 << 20),
+        mapped(MappingKind::Stack, 8_392_704, 0),
+    ];
+    let text = render(&source, |source, output| {
+        write_stats(source, StatsSettings::default(), output)
+    });
+    let json = render(&source, |source, output| {
+        write_stats_json(source, StatsSettings::default(), output)
+    });
+    let (_, text) = text.split_once("🧮").unwrap();
+    let (_, json) = json.split_once("\"peak_resident\"").unwrap();
+    let (json, _) = json.split_once("\"losses\"").unwrap();
+    insta::assert_snapshot!("stats_beside", format!("{text}\n{json}"));
 }
 
 /// The whole recording is the default of `stats`, as in memray.

@@ -17,8 +17,8 @@ use rustc_hash::FxHashMap;
 
 use super::tables::{Damage, Fields, Table, loss_rank, selected_columns};
 use crate::model::{
-    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, MappingTotalsRow, ProcessId, SiteFigures,
-    SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow, TimelineRow, View,
+    CaptureError, CaptureMetadata, CaptureSource, FrameRow, LossRow, MappingTotalsRow, ProcessId,
+    SiteFigures, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow, TimelineRow, View,
 };
 
 /// A capture at one moment: all answers agree with each other, also while a recording goes on. Only a recording on

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::{CaptureReader, CaptureWriter, Overwrite, tables::Table};
 use crate::model::{
     Allocator, Batch, CaptureSource as _, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, MappingKind,
-    MappingRow, MappingTotalsRow, ProcessOrigin, ProcessRow, SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow, View,
+    MappingRow, MappingTotalsRow, ProcessOrigin, ProcessRow, SiteRow, SiteTimelineRow, SizeHistogramRow,
+    StackRow, StateRow, ThreadRow, TimelineRow, View,
 };
 
 /// Two processes with a peak each, four sites, two allocations alive and three ended.

@@ -32,6 +32,8 @@ impl Capture {
         assert_eq!(losses, expected, "{name}: lost or degraded");
         let rows = self.all_rows();
         self.check_order(&rows);
+        self.check_times();
+        self.check_mappings();
         self.check_totals(&rows);
         self.check_peak(&rows);
     }
@@ -51,6 +53,72 @@ impl Capture {
             let ends_later = row.free_ts.is_none_or(|free_ts| free_ts >= row.alloc_ts);
             assert!(is_after_start && ends_later, "{}: {row:?}", self.name());
         }
+    }
+
+    /// No time runs backwards: rows are in the order of events.
+    fn check_times(&self) {
+        for (table, time, order) in [
+            ("freed_allocations", "free_ts", "rowid"),
+            // What is left of a mapping that was cut is a newer row with the mapping's own time.
+            (
+                "(SELECT * FROM live_allocations JOIN allocators USING (allocator_id) WHERE kind = 'simple_allocator')",
+                "alloc_ts",
+                "allocation_id",
+            ),
+            ("site_timeline", "ts", "rowid"),
+        ] {
+            let sql = format!(
+                "SELECT COUNT(*) FROM (SELECT {time} AS now, LAG({time}) OVER (ORDER BY {order}) AS before FROM {table})
+                 WHERE now < before"
+            );
+            assert_eq!(
+                self.number(&sql),
+                Some(0),
+                "{}: {table} runs backwards",
+                self.name()
+            );
+        }
+        let curve =
+            "SELECT COUNT(*) FROM (SELECT ts, LAG(ts) OVER (PARTITION BY process_id ORDER BY rowid) AS before
+                     FROM timeline) WHERE ts <= before";
+        assert_eq!(
+            self.number(curve),
+            Some(0),
+            "{}: timeline runs backwards",
+            self.name()
+        );
+        let ends = "SELECT COUNT(*) FROM mappings WHERE unmapped_ts < mapped_ts";
+        assert_eq!(
+            self.number(ends),
+            Some(0),
+            "{}: mappings run backwards",
+            self.name()
+        );
+    }
+
+    /// The totals of mappings are those of their rows, and no two lie at one place at one time.
+    fn check_mappings(&self) {
+        let by_kind = |columns: &str, table: &str| {
+            self.query(&format!(
+                "SELECT process_id, kind, {columns} FROM {table} GROUP BY process_id, kind ORDER BY process_id, kind"
+            ))
+        };
+        let rows = by_kind(
+            "SUM(size), SUM(CASE WHEN unmapped_ts IS NULL THEN size ELSE 0 END)",
+            "mappings",
+        );
+        let totals = by_kind("map_bytes, live_bytes", "mapping_totals");
+        assert_eq!(rows, totals, "{}: mappings", self.name());
+        let overlapping = "SELECT COUNT(*) FROM (
+              SELECT address, LAG(address + size) OVER (PARTITION BY process_id ORDER BY address) AS before
+              FROM mappings WHERE unmapped_ts IS NULL)
+            WHERE address < before";
+        assert_eq!(
+            self.number(overlapping),
+            Some(0),
+            "{}: mappings overlap",
+            self.name()
+        );
     }
 
     /// The running totals are those of the rows.

@@ -10,8 +10,8 @@ use crate::{
     ingest::{
         counters::Counter,
         live::STARTUP_SITE,
-        maps::{Accounting, PendingUnmap, accounting, gives_access, keeps_old_range},
         mapped::{self, MappedOwner},
+        maps::{Accounting, PendingUnmap, accounting, gives_access, keeps_old_range},
         ranges::{Owner, PAGE_BYTES},
         shared::Shared,
         stacks::KnownStack,

@@ -166,7 +166,11 @@ impl Naive {
             } => {
                 let was = self.unmaps.get(&tid).and_then(|old| old.was);
                 self.settle(tid);
-                self.mapping((tid, Allocator::Mremap), (page, pages), was.map(|kind| (line, kind)));
+                self.mapping(
+                    (tid, Allocator::Mremap),
+                    (page, pages),
+                    was.map(|kind| (line, kind)),
+                );
             }
             Step::MremapUndone { tid } => {
                 self.unmaps.remove(&tid);
@@ -281,7 +285,10 @@ impl Naive {
         let index = self.things.len();
         self.things.push(thing);
         self.alive.insert(index, thing.size);
-        let heap = self.alive.iter().filter(|&(&index, _)| self.things[index].kind.is_none());
+        let heap = self
+            .alive
+            .iter()
+            .filter(|&(&index, _)| self.things[index].kind.is_none());
         let live_bytes: u64 = heap.map(|(_, bytes)| bytes).sum();
         if thing.kind.is_none() && live_bytes >= self.peak_bytes {
             self.peak_bytes = live_bytes;

@@ -1,11 +1,12 @@
 //! Mappings beside the heap, and what becomes heap or ends it otherwise than by mmap and munmap.
 
+use MappingKind::{File, Reserved, SharedFile, Stack};
+
 use super::harness::{CLOCK_BASE_NS, HEAP, Harness, PAGE, Step, flags_of, range};
 use crate::{
     ingest::{ScriptStart, fixture},
     model::{Allocator, MappingKind},
 };
-use MappingKind::{File, Reserved, SharedFile, Stack};
 
 const TID: u32 = 100;
 
@@ -142,7 +143,11 @@ fn a_reservation_that_becomes_usable_is_heap() {
     );
     // Two reservations side by side are one.
     check(
-        &[beside(Reserved, 0, 2, 1), beside(Reserved, 2, 2, 2), protect(0, 4, 3)],
+        &[
+            beside(Reserved, 0, 2, 1),
+            beside(Reserved, 2, 2, 2),
+            protect(0, 4, 3),
+        ],
         &[(3, 4, 1)],
         &[(1, Reserved, 0, 2, false), (2, Reserved, 2, 2, false)],
     );
@@ -193,14 +198,14 @@ fn the_end_of_the_data_moves_by_bytes() {
     run.map(TID, Allocator::Brk, (start + 5000, 300), 0, HEAP);
     let source = Harness::source(TID);
     let time = run.tick();
-    run.push(&fixture::unmap(
-        source,
-        time,
-        Allocator::Brk,
-        (start + 4900, 400),
-    ));
+    run.push(&fixture::unmap(source, time, Allocator::Brk, (start + 4900, 400)));
     run.finish();
-    let live: Vec<_> = run.store.live.values().map(|row| (row.address, row.size)).collect();
+    let live: Vec<_> = run
+        .store
+        .live
+        .values()
+        .map(|row| (row.address, row.size))
+        .collect();
     assert_eq!(live, [(start, 4900)]);
     let freed: Vec<_> = run
         .store

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    AllocationId, Allocator, Batch, FrameRow, FreedRow, LiveRow, LossRow, MappingId, MappingKind, MappingRow, MappingTotalsRow,
-    ProcessId, ProcessRow, SiteId,
-    SiteRow, SiteTimelineRow, SizeHistogramRow, StackId, StackRow, StateRow, ThreadId, ThreadRow,
-    TimelineRow,
+    AllocationId, Allocator, Batch, FrameRow, FreedRow, LiveRow, LossRow, MappingId, MappingKind, MappingRow,
+    MappingTotalsRow, ProcessId, ProcessRow, SiteId, SiteRow, SiteTimelineRow, SizeHistogramRow, StackId,
+    StackRow, StateRow, ThreadId, ThreadRow, TimelineRow,
 };
 
 #[derive(Debug, Default)]

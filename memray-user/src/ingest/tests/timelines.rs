@@ -4,11 +4,7 @@ use memray_ebpf::stat::StatId;
 
 use super::harness::{CLOCK_BASE_NS, Harness, PID, Step};
 use crate::{
-    ingest::{
-        ScriptStart, fixture,
-        fixture::Source,
-        timeline::SITE_INTERVAL_NS,
-    },
+    ingest::{ScriptStart, fixture, fixture::Source, timeline::SITE_INTERVAL_NS},
     model::{Allocator, Resident},
 };
 

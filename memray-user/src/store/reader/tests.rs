@@ -79,10 +79,7 @@ fn every_field_comes_back() {
     assert_eq!(reader.timeline().unwrap(), [batch.timeline[1], batch.timeline[0]]);
     assert_eq!(reader.size_histogram().unwrap(), batch.histogram);
     assert_eq!(reader.mapping_totals().unwrap(), batch.mapping_totals);
-    assert_eq!(
-        reader.rows::<crate::model::MappingRow>().unwrap(),
-        batch.mappings
-    );
+    assert_eq!(reader.rows::<crate::model::MappingRow>().unwrap(), batch.mappings);
     assert_eq!(reader.losses().unwrap(), batch.losses);
 }
 

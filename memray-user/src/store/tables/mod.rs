@@ -13,8 +13,8 @@ pub(super) use self::{
     rows::{allocator_kind_name, loss_rank},
 };
 use crate::model::{
-    Allocator, FrameRow, FreedRow, LossRow, MappingTotalsRow, ProcessRow, SiteRow, SizeHistogramRow, StackRow, StateRow,
-    ThreadRow, TimelineRow,
+    Allocator, FrameRow, FreedRow, LossRow, MappingTotalsRow, ProcessRow, SiteRow, SizeHistogramRow,
+    StackRow, StateRow, ThreadRow, TimelineRow,
 };
 
 /// Bytes of a text that the reader keeps; names are shorter by far, and a longer one is cut with an ellipsis.

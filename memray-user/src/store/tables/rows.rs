@@ -2,8 +2,9 @@
 
 use super::{Damage, Fields, LaterColumn, Parameters, Stored, Table};
 use crate::model::{
-    AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, MappingKind, MappingRow, MappingTotalsRow, ProcessOrigin, ProcessRow, SiteRow,
-    SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
+    AllocatorKind, FrameKind, FrameRow, FreedRow, LiveRow, LossRow, MappingKind, MappingRow,
+    MappingTotalsRow, ProcessOrigin, ProcessRow, SiteRow, SiteTimelineRow, SizeHistogramRow, StackRow,
+    StateRow, ThreadRow, TimelineRow,
 };
 
 /// Name of an allocator's kind in `allocators.kind`.

@@ -29,8 +29,14 @@ mod tests {
     fn parts_and_their_sum() {
         let check = |status: &str, expect: Option<[u64; 4]>| {
             let found = parse_resident(status.as_bytes());
-            let found =
-                found.map(|found| [found.rss_bytes, found.anon_bytes, found.file_bytes, found.shmem_bytes]);
+            let found = found.map(|found| {
+                [
+                    found.rss_bytes,
+                    found.anon_bytes,
+                    found.file_bytes,
+                    found.shmem_bytes,
+                ]
+            });
             assert_eq!(found, expect, "{status}");
         };
         check(

@@ -90,7 +90,10 @@ fn version_2_had_no_mappings() {
         .map(|row| (row.rss_bytes, row.rss_anon_bytes, row.mapped_stack_bytes))
         .collect();
     assert_eq!(told, [(Some(4096), None, None)]);
-    assert_eq!(reader.metadata().unwrap().processes[0].origin, ProcessOrigin::Attached);
+    assert_eq!(
+        reader.metadata().unwrap().processes[0].origin,
+        ProcessOrigin::Attached
+    );
 }
 
 /// A file that says it is newer than its tables is refused where it lacks something, not guessed at.

@@ -57,7 +57,7 @@ fn other_databases_and_versions() {
         .unwrap();
     check(&other, "an SQLite database of another program");
     for (version, message) in [
-        (3, "newer memray: its schema version is `3`"),
+        (4, "newer memray: its schema version is `4`"),
         (0, "schema version is `0`"),
     ] {
         let path = directory.path().join(format!("{version}.db"));
