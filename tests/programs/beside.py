@@ -106,15 +106,14 @@ def end_of_data():
     assert libc.syscall(word(SYS_BRK), word(2**46)) == now + 333331
 
 
-def touch_nothing():
-    pass
-
-
 def threads():
     threading.stack_size(77 << 20)
-    for _ in range(3):
-        thread = threading.Thread(target=touch_nothing)
-        thread.start()  #: start
+    all_there = threading.Barrier(4)
+    threads = [threading.Thread(target=all_there.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    all_there.wait()
+    for thread in threads:
         thread.join()
 
 

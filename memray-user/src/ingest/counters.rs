@@ -24,10 +24,11 @@ pub enum Counter {
     InterpreterUnknown,
     NotProbed,
     AfterEnd,
+    ArenaOfFree,
 }
 
 impl Counter {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,
@@ -44,6 +45,7 @@ impl Counter {
         Self::InterpreterUnknown,
         Self::NotProbed,
         Self::AfterEnd,
+        Self::ArenaOfFree,
     ];
 
     /// The name in captures: stable.
@@ -65,6 +67,7 @@ impl Counter {
             Self::InterpreterUnknown => "interpreter_unknown",
             Self::NotProbed => "not_probed",
             Self::AfterEnd => "after_end",
+            Self::ArenaOfFree => "arena_of_free",
         }
     }
 
@@ -99,13 +102,16 @@ impl Counter {
                 "programs without a function of an allocator that could be probed: only what they map is recorded"
             }
             Self::AfterEnd => "events of processes that went on after their recording had ended, left out",
+            Self::ArenaOfFree => {
+                "reservations that glibc made for the arena of a thread whose first call was `free`, left out"
+            }
         }
     }
 
     pub const fn kind(self) -> StatKind {
         match self {
             Self::MalformedRecord | Self::UnknownProcess | Self::NotProbed => StatKind::Lost,
-            Self::FreeOfUnknown | Self::AfterEnd => StatKind::Neutral,
+            Self::FreeOfUnknown | Self::AfterEnd | Self::ArenaOfFree => StatKind::Neutral,
             _ => StatKind::Degraded,
         }
     }

@@ -42,6 +42,19 @@ pub fn accounting(protection: u32, map_flags: u32) -> Accounting {
     }
 }
 
+/// Whether a mapping looks like the arena that glibc reserves for a thread (`alloc_new_heap`, malloc/arena.c): of
+/// `HEAP_MAX_SIZE`, or twice as much so that a part of it is aligned.
+///
+/// Made inside `malloc` it is part of that call and never comes here. But the first call of a thread can be `free`, which
+/// makes the arena too (`tcache_init`), and to follow `free` to its return would cost every free another trap.
+pub fn is_arena_of_glibc(size_bytes: u64, protection: u32, map_flags: u32) -> bool {
+    const HEAP_MAX_SIZE: u64 = 64 << 20;
+    const MAP_FLAGS: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE).cast_unsigned();
+    [HEAP_MAX_SIZE, 2 * HEAP_MAX_SIZE].contains(&size_bytes)
+        && map_flags == MAP_FLAGS
+        && !gives_access(protection)
+}
+
 /// Whether pages with this protection can be used.
 pub fn gives_access(protection: u32) -> bool {
     protection != PROT_NONE

@@ -222,6 +222,10 @@ impl Threads {
         self.threads[id as usize - 1].allocations += 1;
     }
 
+    pub fn has_allocated(&self, id: ThreadId) -> bool {
+        self.threads[id as usize - 1].allocations > 0
+    }
+
     /// Allocations that a thread has made since the one with this number.
     pub fn allocations_since(&self, id: ThreadId, sequence: u64) -> u64 {
         self.threads[id as usize - 1].allocations.saturating_sub(sequence)

@@ -11,7 +11,7 @@ use crate::{
         counters::Counter,
         live::STARTUP_SITE,
         mapped::{self, MappedOwner},
-        maps::{Accounting, PendingUnmap, accounting, gives_access, keeps_old_range},
+        maps::{Accounting, PendingUnmap, accounting, gives_access, is_arena_of_glibc, keeps_old_range},
         ranges::{Owner, PAGE_BYTES},
         shared::Shared,
         stacks::KnownStack,
@@ -61,6 +61,10 @@ impl Process {
         };
         let stack = self.stack(header.flags, record.stack_id, shared);
         let thread_id = self.threads.id(header.tid, &mut shared.threads);
+        if is_arena_of_glibc(size_bytes, protection, map_flags) && !shared.threads.has_allocated(thread_id) {
+            shared.counters.add(self.index, Counter::ArenaOfFree, size_bytes);
+            return;
+        }
         match accounting {
             Accounting::Heap => {
                 self.add_heap((address, size_bytes), (stack, thread_id), allocator, ts, shared);
