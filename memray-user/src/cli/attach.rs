@@ -10,11 +10,11 @@ use clap::{Args, ValueHint};
 
 use super::{
     capture_file::{check_output, next_steps},
+    delivery::DeliveryArguments,
     owner::behind_sudo,
     reading::say_notices,
 };
 use crate::{
-    bpf::Delivery,
     error::CommandError,
     printer::{Printer, Talk},
     report::Notices,
@@ -55,6 +55,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     any_program: bool,
 
+    #[command(flatten)]
+    delivery: DeliveryArguments,
+
     /// Numbers of the processes
     #[arg(value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
@@ -68,8 +71,10 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         duration,
         follow_fork,
         any_program,
+        delivery,
         mut pids,
     } = arguments;
+    let (delivery, bounds) = delivery.check()?;
     let mut seen = std::collections::BTreeSet::new();
     pids.retain(|&pid| seen.insert(pid));
     let printer = Printer::new(if quiet { Talk::Quiet } else { Talk::Normal });
@@ -86,7 +91,8 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
             owner: behind_sudo(),
             command_line: String::new(),
             include_startup: true,
-            delivery: Delivery::Lossless,
+            delivery,
+            bounds,
             follow_children: follow_fork,
         },
         duration,

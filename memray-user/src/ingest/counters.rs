@@ -24,10 +24,11 @@ pub enum Counter {
     InterpreterUnknown,
     NotProbed,
     AfterEnd,
+    EndedWithoutRecord,
 }
 
 impl Counter {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,
@@ -44,6 +45,7 @@ impl Counter {
         Self::InterpreterUnknown,
         Self::NotProbed,
         Self::AfterEnd,
+        Self::EndedWithoutRecord,
     ];
 
     /// The name in captures: stable.
@@ -65,6 +67,7 @@ impl Counter {
             Self::InterpreterUnknown => "interpreter_unknown",
             Self::NotProbed => "not_probed",
             Self::AfterEnd => "after_end",
+            Self::EndedWithoutRecord => "ended_without_record",
         }
     }
 
@@ -99,13 +102,14 @@ impl Counter {
                 "programs without a function of an allocator that could be probed: only what they map is recorded"
             }
             Self::AfterEnd => "events of processes that went on after their recording had ended, left out",
+            Self::EndedWithoutRecord => "blocks that were ended by a free that found the ring full",
         }
     }
 
     pub const fn kind(self) -> StatKind {
         match self {
             Self::MalformedRecord | Self::UnknownProcess | Self::NotProbed => StatKind::Lost,
-            Self::FreeOfUnknown | Self::AfterEnd => StatKind::Neutral,
+            Self::FreeOfUnknown | Self::AfterEnd | Self::EndedWithoutRecord => StatKind::Neutral,
             _ => StatKind::Degraded,
         }
     }
@@ -218,7 +222,11 @@ impl Counters {
                 let events = stats.values[stat as usize];
                 if events != std::mem::replace(&mut stats.written[stat as usize], events) {
                     let names = (stat.name(), stat.kind(), stat.describe());
-                    rows.push(row(stats.process_id, names, events, 0));
+                    let bytes = match stat {
+                        StatId::AllocationRingFull => stats.values[StatId::AllocationRingFullBytes as usize],
+                        _ => 0,
+                    };
+                    rows.push(row(stats.process_id, names, events, bytes));
                 }
             }
         }

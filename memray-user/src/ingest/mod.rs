@@ -20,6 +20,7 @@ pub mod decode;
 pub mod frames;
 pub mod histogram;
 pub mod live;
+pub mod lost_frees;
 pub mod maps;
 pub mod process;
 pub mod ranges;
@@ -85,6 +86,10 @@ pub struct Ingest {
 
 impl Ingest {
     pub fn new(options: IngestOptions) -> Self {
+        let shared = Shared {
+            clock_base_ns: options.clock_base_ns,
+            ..Shared::default()
+        };
         Self {
             options,
             last_ts: 0,
@@ -92,7 +97,7 @@ impl Ingest {
             by_pid: FxHashMap::default(),
             left_out: FxHashSet::default(),
             last_process: None,
-            shared: Shared::default(),
+            shared,
             site_intervals: SiteIntervals::default(),
             site_timeline: Vec::new(),
             live_of_ended: Vec::new(),
@@ -182,6 +187,7 @@ impl Ingest {
             return;
         };
         let header = record.header();
+        self.end_lost_before(header.time_ns);
         let kind = event_kind(&record);
         let Some(index) = self.process_of(header.pid) else {
             // What is said of threads and programs of others says nothing that is missing here.
@@ -208,11 +214,41 @@ impl Ingest {
         self.last_ts = ts;
         if let Some(kind) = kind {
             self.shared.counters.recorded(kind);
-            if let Some(ended) = self.site_intervals.advance(ts) {
-                self.shared.sites.take_interval(ended, &mut self.site_timeline);
-            }
+            self.advance(ts);
         }
         dispatch(index, &mut self.processes[index], &record, ts, &mut self.shared);
+    }
+
+    /// A free of a process without a record, in any order: whatever lived at the address at that time has ended. All
+    /// records of the ring from before it must be pushed before [`Ingest::settle_lost_frees`].
+    pub fn lost_free(&mut self, pid: u32, address: u64, time_ns: u64) {
+        self.shared.lost_frees.add(pid, address, time_ns);
+    }
+
+    /// Frees that were told take effect, and no older record will come.
+    pub fn settle_lost_frees(&mut self) {
+        self.end_lost_before(u64::MAX);
+        self.shared.lost_frees.forget();
+    }
+
+    /// Closes the interval of the sites' timeline if it is over at `ts`, before anything changes then.
+    fn advance(&mut self, ts: u64) {
+        if let Some(ended) = self.site_intervals.advance(ts) {
+            self.shared.sites.take_interval(ended, &mut self.site_timeline);
+        }
+    }
+
+    fn end_lost_before(&mut self, time_ns: u64) {
+        while let Some((pid, address, free_ns)) = self.shared.lost_frees.take_before(time_ns) {
+            let Some(index) = self.process_of(pid) else {
+                continue;
+            };
+            let ts = self.time(free_ns);
+            self.last_ts = ts;
+            self.advance(ts);
+            let free_ts = free_ns.saturating_sub(self.options.clock_base_ns);
+            self.processes[index].lost_free(address, free_ts, ts, &mut self.shared);
+        }
     }
 
     /// Resident bytes of a process; kept in the interval of the timeline in which `time_ns` lies. Ignored before

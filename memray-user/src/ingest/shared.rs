@@ -4,6 +4,7 @@ use super::{
     codes::{CodeReader, Naming},
     counters::Counters,
     frames::Frames,
+    lost_frees::LostFrees,
     sites::Sites,
     stacks::{KnownStack, lost_stack, no_python_stack},
     threads::Threads,
@@ -22,6 +23,9 @@ pub struct Shared {
     pub window: Window,
     pub freed: Vec<FreedRow>,
     pub counters: Counters,
+    pub lost_frees: LostFrees,
+    /// `CLOCK_MONOTONIC` at time 0 of the capture.
+    pub clock_base_ns: u64,
     /// The stack of an event outside Python.
     pub no_python: KnownStack,
     /// The stack of an event whose own could not be sent.
@@ -41,6 +45,8 @@ impl Default for Shared {
             window: Window::default(),
             freed: Vec::new(),
             counters: Counters::default(),
+            lost_frees: LostFrees::default(),
+            clock_base_ns: 0,
             no_python,
             lost,
         }

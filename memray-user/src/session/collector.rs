@@ -10,12 +10,13 @@ use super::{
     BATCH_INTERVAL,
     clock::{Clock, epoch_ms, monotonic_ns},
     control::ControlEvent,
+    lost_frees::LostFreeReader,
     remembered::Remembered,
     supervisor::Message,
     writer::WriterThread,
 };
 use crate::{
-    bpf::{BpfError, Counters, Heartbeat, Memories, Recorder, RingReader},
+    bpf::{Bounds, BpfError, Counters, Drained, Heartbeat, Memories, Recorder, RingPosition, RingReader},
     ingest::{CodeReader, Ingest, IngestOptions, ScriptStart},
     model::{Batch, LossRow, ProcessId, ProcessRow},
     store::{StoreError, meta_key},
@@ -92,6 +93,7 @@ impl Collector {
         recorder: &Recorder,
         writer: WriterThread,
         clock: Clock,
+        bounds: Bounds,
         messages: Sender<Message>,
     ) -> Result<Self, BpfError> {
         let (requests, received) = sync_channel(1);
@@ -102,6 +104,7 @@ impl Collector {
         let state = State {
             clock,
             ring: recorder.take_ring()?,
+            lost_frees: LostFreeReader::new(recorder, bounds.ring_bytes)?,
             counters: recorder.take_counters()?,
             heartbeat: recorder.take_heartbeat()?,
             memories: recorder.take_memories()?,
@@ -203,6 +206,7 @@ impl Collector {
 struct State {
     clock: Clock,
     ring: RingReader,
+    lost_frees: LostFreeReader,
     counters: Counters,
     heartbeat: Heartbeat,
     memories: Memories,
@@ -224,7 +228,7 @@ impl State {
             let now = monotonic_ns();
             // Without it threads that are held go on a little later: loud enough by itself.
             let _not_written = self.heartbeat.beat(now);
-            if self.drain_some() < RECORDS_AT_ONCE {
+            if let Drained::All(_) = self.drain_some() {
                 drained_ns = now;
                 self.ring.wait(POLL_INTERVAL);
             }
@@ -303,9 +307,11 @@ impl State {
         }
     }
 
-    fn drain_some(&mut self) -> u64 {
+    fn drain_some(&mut self) -> Drained {
         let Self {
             ring,
+            lost_frees,
+            counters,
             ingest,
             remembered,
             messages,
@@ -313,10 +319,16 @@ impl State {
             processes,
             ..
         } = self;
-        ring.drain(RECORDS_AT_ONCE, |record| {
+        let end = lost_frees.look(ring, counters, ingest);
+        ring.drain(RECORDS_AT_ONCE, end, |record| {
+            let event = ControlEvent::of(record);
+            if let Some(ControlEvent::Executed { .. }) = event {
+                // It ends the life whose blocks these are.
+                lost_frees.take(counters, ingest);
+            }
             ingest.push(record);
             remembered.note(record, memories);
-            if let Some(event) = ControlEvent::of(record) {
+            if let Some(event) = event {
                 if let ControlEvent::Executed { pid, .. } = event {
                     // What stays is in the way of nobody.
                     let _left = remembered.end(pid, memories);
@@ -329,11 +341,26 @@ impl State {
 
     /// Takes in all that is in the ring now, however much is added meanwhile.
     fn drain(&mut self) {
-        let end = self.ring.end();
+        self.drain_to(self.ring.end());
+        let Self {
+            ring,
+            lost_frees,
+            counters,
+            ingest,
+            ..
+        } = self;
+        lost_frees.take(counters, ingest);
+        if let Some(end) = lost_frees.settles_at(ring) {
+            self.drain_to(end);
+            self.drain_some();
+        }
+    }
+
+    fn drain_to(&mut self, end: RingPosition) {
         let mut unwritten_since = None;
         while !self.ring.has_passed(end) {
             let _not_written = self.heartbeat.beat(monotonic_ns());
-            if self.drain_some() > 0 {
+            if self.drain_some() != Drained::All(0) {
                 unwritten_since = None;
                 continue;
             }

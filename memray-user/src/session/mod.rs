@@ -16,6 +16,7 @@ mod collector;
 mod control;
 mod ends;
 mod error;
+mod lost_frees;
 mod plans;
 mod prepare;
 mod python;
@@ -40,7 +41,7 @@ pub use self::{
 };
 use self::{clock::Clock, collector::Collector, supervisor::Message, writer::WriterThread};
 use crate::{
-    bpf::{Delivery, Recorder},
+    bpf::{Bounds, Delivery, Recorder},
     model::Batch,
     store::{CaptureWriter, Overwrite, meta_key},
 };
@@ -60,6 +61,7 @@ pub struct CaptureSettings {
     /// Count what the interpreter allocates before the program's own code.
     pub include_startup: bool,
     pub delivery: Delivery,
+    pub bounds: Bounds,
     /// Record children, and theirs.
     pub follow_children: bool,
 }
@@ -74,7 +76,13 @@ fn start_collector(
     let writer = CaptureWriter::create(&settings.output, settings.overwrite, settings.owner)?;
     let writer = WriterThread::start(writer);
     writer.send(first_batch(settings, &clock));
-    Ok(Collector::start(recorder, writer, clock, messages)?)
+    Ok(Collector::start(
+        recorder,
+        writer,
+        clock,
+        settings.bounds,
+        messages,
+    )?)
 }
 
 fn first_batch(settings: &CaptureSettings, clock: &Clock) -> Batch {
@@ -91,6 +99,7 @@ fn first_batch(settings: &CaptureSettings, clock: &Clock) -> Batch {
             entry("include_startup", flag(settings.include_startup)),
             entry("follow_fork", flag(settings.follow_children)),
             entry("delivery", format!("{:?}", settings.delivery).to_lowercase()),
+            entry("ring_bytes", settings.bounds.ring_bytes.to_string()),
         ],
         ..Batch::default()
     }

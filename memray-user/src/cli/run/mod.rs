@@ -15,7 +15,7 @@ use std::{
 use clap::{Args, ValueHint};
 
 use self::{program::Program, recording::Recording};
-use super::capture_file::check_output;
+use super::{capture_file::check_output, delivery::DeliveryArguments};
 use crate::{error::CommandError, printer::Talk, target::launch::InheritedSignals};
 
 const USAGE: &str = "memray run [OPTIONS] FILE [ARGS]...
@@ -63,6 +63,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     follow_fork: bool,
 
+    #[command(flatten)]
+    delivery: DeliveryArguments,
+
     /// A script, a module or code with its arguments; after `--`, any command
     #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
     program: Vec<OsString>,
@@ -82,8 +85,10 @@ pub(super) fn execute(
         python,
         include_startup,
         follow_fork,
+        delivery,
         program,
     } = arguments;
+    let (delivery, bounds) = delivery.check()?;
     let talk = if quiet { Talk::Quiet } else { Talk::Normal };
     let kind = program::kind(module, code, is_command(words, &program))?;
     let program = Program::find(kind, &python, program)?;
@@ -95,6 +100,8 @@ pub(super) fn execute(
         force,
         include_startup,
         follow_fork,
+        delivery,
+        bounds,
         talk,
     }
     .execute(signals)

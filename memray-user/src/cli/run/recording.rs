@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use super::program::{Kind, Program};
 use crate::{
-    bpf::{BpfError, Delivery},
+    bpf::{BpfError, Bounds, Delivery},
     cli::{capture_file::next_steps, owner::behind_sudo, reading::say_notices},
     error::{Blame, CommandError},
     printer::{Printer, Talk},
@@ -26,6 +26,8 @@ pub(super) struct Recording {
     pub(super) force: bool,
     pub(super) include_startup: bool,
     pub(super) follow_fork: bool,
+    pub(super) delivery: Delivery,
+    pub(super) bounds: Bounds,
     pub(super) talk: Talk,
 }
 
@@ -91,6 +93,8 @@ impl Recording {
             force,
             include_startup,
             follow_fork,
+            delivery,
+            bounds,
             talk: _,
         } = self;
         let must_be_python = program.kind != Kind::Command;
@@ -106,7 +110,8 @@ impl Recording {
                 owner: behind_sudo(),
                 command_line: words.collect::<Vec<_>>().join(" "),
                 include_startup,
-                delivery: Delivery::Lossless,
+                delivery,
+                bounds,
                 follow_children: follow_fork,
             },
             launch: Launch {
