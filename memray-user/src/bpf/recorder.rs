@@ -335,7 +335,8 @@ pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf,
     let ring_size_bytes = u64::from(ring_bytes);
     let lost_frees = match options.delivery {
         Delivery::Lossless => MAX_LOST_FREES_LOSSLESS,
-        Delivery::Lossy => MAX_LOST_FREES_LOSSY,
+        // As many as can be lost while a ring is read, and not so many that looking through them is slow.
+        Delivery::Lossy => lost_frees_lossy(ring_bytes),
     };
     EbpfLoader::new()
         .map_max_entries(RING, ring_bytes)
@@ -352,6 +353,10 @@ pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf,
         .override_global(FOLLOW_CHILDREN, &follow_children, true)
         .load(object)
         .map_err(|error| BpfError::Maps(Box::new(error)))
+}
+
+fn lost_frees_lossy(ring_bytes: u32) -> u32 {
+    (ring_bytes / 64).clamp(MAX_LOST_FREES_LOSSLESS, MAX_LOST_FREES_LOSSY)
 }
 
 fn load_multi(object: &MultiObject) -> Result<BTreeMap<Half, OwnedFd>, BpfError> {

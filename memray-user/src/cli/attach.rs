@@ -74,7 +74,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         delivery,
         mut pids,
     } = arguments;
-    let (delivery, bounds) = delivery.check()?;
+    let delivery = delivery.check()?;
     let mut seen = std::collections::BTreeSet::new();
     pids.retain(|&pid| seen.insert(pid));
     let printer = Printer::new(if quiet { Talk::Quiet } else { Talk::Normal });
@@ -91,8 +91,9 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
             owner: behind_sudo(),
             command_line: String::new(),
             include_startup: true,
-            delivery,
-            bounds,
+            delivery: delivery.delivery,
+            bounds: delivery.bounds,
+            ingest_bounds: delivery.ingest_bounds,
             follow_children: follow_fork,
         },
         duration,

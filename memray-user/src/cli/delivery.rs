@@ -6,6 +6,7 @@ use memray_ebpf::limits::{MAX_PROCESSES, MAX_RING_BYTES, MAX_THREADS, MIN_RING_B
 use crate::{
     bpf::{Bounds, Delivery},
     error::CommandError,
+    ingest::bounds::IngestBounds,
     units::size_text,
 };
 
@@ -28,15 +29,29 @@ pub(super) struct DeliveryArguments {
     #[arg(long, value_name = "COUNT", default_value_t = MAX_PROCESSES, hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_TASKS)))]
     max_processes: u32,
+
+    /// Parts of stacks that are kept apart; memray takes 60 bytes for each
+    #[arg(long, value_name = "COUNT", default_value_t = 8 << 20, hide_short_help = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1000..))]
+    max_stacks: u32,
+}
+
+/// What they ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeliverySettings {
+    pub(super) delivery: Delivery,
+    pub(super) bounds: Bounds,
+    pub(super) ingest_bounds: IngestBounds,
 }
 
 impl DeliveryArguments {
-    pub(super) fn check(self) -> Result<(Delivery, Bounds), CommandError> {
+    pub(super) fn check(self) -> Result<DeliverySettings, CommandError> {
         let Self {
             lossy,
             ring_size,
             max_threads,
             max_processes,
+            max_stacks,
         } = self;
         let delivery = if lossy { Delivery::Lossy } else { Delivery::Lossless };
         let bounds = Bounds {
@@ -44,7 +59,15 @@ impl DeliveryArguments {
             threads: max_threads,
             processes: max_processes,
         };
-        Ok((delivery, bounds))
+        let ingest_bounds = IngestBounds {
+            stacks: usize::try_from(max_stacks).unwrap_or(usize::MAX),
+            ..IngestBounds::default()
+        };
+        Ok(DeliverySettings {
+            delivery,
+            bounds,
+            ingest_bounds,
+        })
     }
 }
 

@@ -25,10 +25,13 @@ pub enum Counter {
     NotProbed,
     AfterEnd,
     EndedWithoutRecord,
+    StackTableFull,
+    SiteTableFull,
+    FrameTableFull,
 }
 
 impl Counter {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,
@@ -46,6 +49,9 @@ impl Counter {
         Self::NotProbed,
         Self::AfterEnd,
         Self::EndedWithoutRecord,
+        Self::StackTableFull,
+        Self::SiteTableFull,
+        Self::FrameTableFull,
     ];
 
     /// The name in captures: stable.
@@ -68,6 +74,9 @@ impl Counter {
             Self::NotProbed => "not_probed",
             Self::AfterEnd => "after_end",
             Self::EndedWithoutRecord => "ended_without_record",
+            Self::StackTableFull => "stack_table_full",
+            Self::SiteTableFull => "site_table_full",
+            Self::FrameTableFull => "frame_table_full",
         }
     }
 
@@ -103,6 +112,15 @@ impl Counter {
             }
             Self::AfterEnd => "events of processes that went on after their recording had ended, left out",
             Self::EndedWithoutRecord => "blocks that were ended by a free that found the ring full",
+            Self::StackTableFull => {
+                "stacks beyond the largest number that is kept (`--max-stacks`), shown as one"
+            }
+            Self::SiteTableFull => {
+                "allocations of stacks and threads beyond the largest number that is kept (`--max-stacks`), shown with one stack"
+            }
+            Self::FrameTableFull => {
+                "frames and names beyond the largest number that is kept (`--max-stacks`), shown as one"
+            }
         }
     }
 
@@ -185,6 +203,12 @@ impl Counters {
 
     pub fn add_shared(&mut self, counter: Counter) {
         self.shared[counter as usize].add(0);
+    }
+
+    pub fn add_many(&mut self, counter: Counter, events: u64) {
+        let tally = &mut self.shared[counter as usize];
+        tally.events += events;
+        tally.changed |= events > 0;
     }
 
     /// An event has come out of the ring and is in the capture.
@@ -324,7 +348,8 @@ mod tests {
         counters.add(0, Counter::ImplicitFree, 10);
         counters.add(0, Counter::ImplicitFree, 5);
         let mut values = [0; StatId::COUNT];
-        values[StatId::FreeRingFull as usize] = 4;
+        values[StatId::AllocationRingFull as usize] = 4;
+        values[StatId::AllocationRingFullBytes as usize] = 99;
         counters.set_kernel_stats(None, &values);
         let figures = |rows: Vec<LossRow>| -> Vec<_> {
             rows.into_iter()
@@ -334,7 +359,8 @@ mod tests {
         assert_eq!(
             figures(counters.take_rows()),
             [
-                (None, "free_ring_full".to_owned(), "lost".to_owned(), 4, 0),
+                (None, "allocation_ring_full".to_owned(), "lost".to_owned(), 4, 99),
+                (None, "allocation_ring_full_bytes".to_owned(), "neutral".to_owned(), 99, 0),
                 (Some(1), "implicit_free".to_owned(), "degraded".to_owned(), 2, 15),
             ]
         );

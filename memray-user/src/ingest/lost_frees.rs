@@ -2,8 +2,8 @@
 //!
 //! They are told out of order, and take effect in the order of times: a free ends what was allocated at its address
 //! before it. That order is exact, because an allocation has its time before its address can be freed, and a free
-//! before its address can be handed out again. A free that is told before the record of its allocation has come out of
-//! the ring is kept until no older record can come, which is the caller's to know.
+//! before its address can be handed out again. A free can be told before the record of its allocation has come out of
+//! the ring, so it is kept until no older record can come: to the second turn after it was told.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -14,15 +14,24 @@ use rustc_hash::FxHashMap;
 pub struct LostFrees {
     /// Time, pid, address: what has not taken effect.
     waiting: BinaryHeap<Reverse<(u64, u32, u64)>>,
+    /// Told since the last turn, and between that and the one before.
+    generations: [Generation; 2],
+}
+
+#[derive(Debug, Default)]
+struct Generation {
     /// The last free of each block.
-    latest: FxHashMap<(u32, u64), u64>,
+    ends: FxHashMap<(u32, u64), u64>,
+    last_ns: u64,
 }
 
 impl LostFrees {
     pub fn add(&mut self, pid: u32, address: u64, time_ns: u64) {
         self.waiting.push(Reverse((time_ns, pid, address)));
-        let latest = self.latest.entry((pid, address)).or_default();
-        *latest = time_ns.max(*latest);
+        let [newest, _] = &mut self.generations;
+        let end = newest.ends.entry((pid, address)).or_default();
+        *end = time_ns.max(*end);
+        newest.last_ns = time_ns.max(newest.last_ns);
     }
 
     /// Pid, address and time of the first that has not taken effect, if it came before `time_ns`.
@@ -36,12 +45,24 @@ impl LostFrees {
 
     /// Whether what was allocated at this address at this time has ended.
     pub fn has_ended(&self, pid: u32, address: u64, time_ns: u64) -> bool {
-        !self.latest.is_empty() && self.latest.get(&(pid, address)).is_some_and(|&end| end > time_ns)
+        self.generations.iter().any(|generation| {
+            !generation.ends.is_empty()
+                && generation
+                    .ends
+                    .get(&(pid, address))
+                    .is_some_and(|&end| end > time_ns)
+        })
     }
 
-    /// All have taken effect, and no older allocation will come.
-    pub fn forget(&mut self) {
-        self.latest.clear();
+    /// Before this time all that is about to be forgotten has its place.
+    pub fn old_before(&self) -> u64 {
+        self.generations[1].last_ns.saturating_add(1)
+    }
+
+    /// Forgets what was told before the turn before this.
+    pub fn turn(&mut self) {
+        let newest = std::mem::take(&mut self.generations[0]);
+        self.generations[1] = newest;
     }
 }
 
@@ -76,7 +97,10 @@ mod tests {
         ] {
             assert_eq!(frees.has_ended(pid, address, time_ns), expect, "{pid} {address:#x} {time_ns}");
         }
-        frees.forget();
+        frees.turn();
+        assert_eq!(frees.old_before(), 21);
+        assert!(frees.has_ended(1, 0x10, 19));
+        frees.turn();
         assert!(!frees.has_ended(1, 0x10, 19));
     }
 }

@@ -14,6 +14,7 @@
 //! [`IngestOptions::clock_base_ns`] and never run backwards, since records can be a few microseconds out of order
 //! in time while their order is true.
 
+pub mod bounds;
 pub mod codes;
 pub mod counters;
 pub mod decode;
@@ -49,6 +50,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub use script::ScriptStart;
 
 use self::{
+    bounds::IngestBounds,
     counters::{Counter, EventKind},
     decode::{Record, decode},
     process::Process,
@@ -64,6 +66,7 @@ pub struct IngestOptions {
     pub clock_base_ns: u64,
     /// When the first process begins to count; [`ScriptStart::Immediately`] to include start-up.
     pub script: ScriptStart,
+    pub bounds: IngestBounds,
 }
 
 /// See the module.
@@ -86,10 +89,7 @@ pub struct Ingest {
 
 impl Ingest {
     pub fn new(options: IngestOptions) -> Self {
-        let shared = Shared {
-            clock_base_ns: options.clock_base_ns,
-            ..Shared::default()
-        };
+        let shared = Shared::new(options.clock_base_ns, options.bounds);
         Self {
             options,
             last_ts: 0,
@@ -220,15 +220,15 @@ impl Ingest {
     }
 
     /// A free of a process without a record, in any order: whatever lived at the address at that time has ended. All
-    /// records of the ring from before it must be pushed before [`Ingest::settle_lost_frees`].
+    /// records from before it must be pushed before the second [`Ingest::turn_lost_frees`] after this.
     pub fn lost_free(&mut self, pid: u32, address: u64, time_ns: u64) {
         self.shared.lost_frees.add(pid, address, time_ns);
     }
 
-    /// Frees that were told take effect, and no older record will come.
-    pub fn settle_lost_frees(&mut self) {
-        self.end_lost_before(u64::MAX);
-        self.shared.lost_frees.forget();
+    /// No record will come from before the frees that were told before the turn before this: they take effect.
+    pub fn turn_lost_frees(&mut self) {
+        self.end_lost_before(self.shared.lost_frees.old_before());
+        self.shared.lost_frees.turn();
     }
 
     /// Closes the interval of the sites' timeline if it is over at `ts`, before anything changes then.
@@ -389,6 +389,8 @@ impl Ingest {
         batch.threads = self.shared.threads.take_rows();
         batch.stacks = self.shared.tree.take_rows();
         batch.frames = self.shared.frames.take_rows();
+        let beyond = self.shared.frames.take_beyond_bound();
+        self.shared.counters.add_many(Counter::FrameTableFull, beyond);
         batch.losses = self.shared.counters.take_rows();
         batch
     }

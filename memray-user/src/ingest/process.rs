@@ -341,11 +341,15 @@ impl Process {
             self.row_changed = true;
         }
         let stack_id = shared.tree.publish(stack.node, &mut shared.frames);
-        let key = SiteKey {
+        let mut key = SiteKey {
             stack_id,
             thread_id,
             allocator,
         };
+        if !shared.sites.has_room_for(key) {
+            shared.counters.add(self.index, Counter::SiteTableFull, 0);
+            key.stack_id = shared.tree.publish(shared.too_many.node, &mut shared.frames);
+        }
         Owner {
             site: shared.sites.id(key, self.totals.epoch()),
             alloc_ts: ts,

@@ -10,14 +10,14 @@ use super::{
     BATCH_INTERVAL,
     clock::{Clock, epoch_ms, monotonic_ns},
     control::ControlEvent,
-    lost_frees::LostFreeReader,
+    lost_frees::{LostFreeReader, TURNS},
     remembered::Remembered,
     supervisor::Message,
     writer::WriterThread,
 };
 use crate::{
     bpf::{Bounds, BpfError, Counters, Drained, Heartbeat, Memories, Recorder, RingPosition, RingReader},
-    ingest::{CodeReader, Ingest, IngestOptions, ScriptStart},
+    ingest::{CodeReader, Ingest, IngestOptions, ScriptStart, bounds::IngestBounds},
     model::{Batch, LossRow, ProcessId, ProcessRow},
     store::{StoreError, meta_key},
     target::{process::Process, scheduling},
@@ -94,11 +94,13 @@ impl Collector {
         writer: WriterThread,
         clock: Clock,
         bounds: Bounds,
+        ingest_bounds: IngestBounds,
         messages: Sender<Message>,
     ) -> Result<Self, BpfError> {
         let (requests, received) = sync_channel(1);
         let options = IngestOptions {
             clock_base_ns: clock.base_ns(),
+            bounds: ingest_bounds,
             ..IngestOptions::default()
         };
         let state = State {
@@ -342,17 +344,12 @@ impl State {
     /// Takes in all that is in the ring now, however much is added meanwhile.
     fn drain(&mut self) {
         self.drain_to(self.ring.end());
-        let Self {
-            ring,
-            lost_frees,
-            counters,
-            ingest,
-            ..
-        } = self;
-        lost_frees.take(counters, ingest);
-        if let Some(end) = lost_frees.settles_at(ring) {
-            self.drain_to(end);
+        // Frees without a record too, as far as they had been told when this began.
+        for _ in 0..=TURNS {
             self.drain_some();
+            if let Some(until) = self.lost_frees.until() {
+                self.drain_to(until);
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! Brings the frees that found no room in the ring to `ingest`, at the right place in the order of events.
 //!
 //! A free is lost only while the ring is nearly full, so the reader of the ring is most of a ring behind it then. If the
-//! table is looked at before each quarter of a ring, every free is known before its place in the ring is reached.
+//! table is looked at before each quarter of a ring, every free is known before its place in the ring is reached. While
+//! frees are lost the ring is read to where it ended before the table was emptied, and the table is emptied again.
 
 use memray_ebpf::stat::StatId;
 
@@ -10,16 +11,19 @@ use crate::{
     ingest::Ingest,
 };
 
+/// Turns after which what was taken out has taken effect.
+pub(super) const TURNS: u32 = 2;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct LostFreeReader {
     table: LostFrees,
     /// Frees that had been put into the table when it was last emptied.
     noted: u64,
-    /// Something was taken out since `settles_at` was set.
-    has_taken: bool,
-    /// Records from before what was taken out end here.
-    settles_at: Option<RingPosition>,
+    /// Turns to come until all that was taken out has taken effect.
+    turns: u32,
+    /// How far the ring is to be read before the table is looked at again.
+    until: Option<RingPosition>,
     quarter_bytes: u64,
 }
 
@@ -28,8 +32,8 @@ impl LostFreeReader {
         Ok(Self {
             table: recorder.take_lost_frees()?,
             noted: 0,
-            has_taken: false,
-            settles_at: None,
+            turns: 0,
+            until: None,
             quarter_bytes: u64::from(ring_bytes / 4),
         })
     }
@@ -41,15 +45,17 @@ impl LostFreeReader {
         counters: &Counters,
         ingest: &mut Ingest,
     ) -> RingPosition {
-        if let Some(end) = self.settles_at(ring) {
-            if !ring.has_passed(end) {
-                return end;
-            }
-            self.settles_at = None;
-            ingest.settle_lost_frees();
+        if let Some(until) = self.until.filter(|&until| !ring.has_passed(until)) {
+            return until;
+        }
+        let end = ring.end();
+        if self.turns > 0 {
+            self.turns -= 1;
+            ingest.turn_lost_frees();
         }
         self.take(counters, ingest);
-        self.settles_at(ring).unwrap_or_else(|| ring.ahead(self.quarter_bytes))
+        self.until = (self.turns > 0).then_some(end);
+        self.until.unwrap_or_else(|| ring.ahead(self.quarter_bytes))
     }
 
     /// Takes what is in the table. What cannot be read stays there and is tried again.
@@ -64,17 +70,14 @@ impl LostFreeReader {
             return;
         };
         self.noted = noted;
+        self.turns = TURNS;
         for free in frees {
             ingest.lost_free(free.pid, free.address, free.time_ns);
         }
-        self.has_taken = true;
     }
 
-    /// How far the ring must be read before all that was taken out can take effect.
-    pub(super) fn settles_at(&mut self, ring: &RingReader) -> Option<RingPosition> {
-        if std::mem::take(&mut self.has_taken) {
-            self.settles_at = Some(ring.end());
-        }
-        self.settles_at
+    /// How far the ring must be read before the next turn, if there must be one.
+    pub(super) fn until(&self) -> Option<RingPosition> {
+        self.until
     }
 }

@@ -42,6 +42,7 @@ pub use self::{
 use self::{clock::Clock, collector::Collector, supervisor::Message, writer::WriterThread};
 use crate::{
     bpf::{Bounds, Delivery, Recorder},
+    ingest::bounds::IngestBounds,
     model::Batch,
     store::{CaptureWriter, Overwrite, meta_key},
 };
@@ -62,6 +63,7 @@ pub struct CaptureSettings {
     pub include_startup: bool,
     pub delivery: Delivery,
     pub bounds: Bounds,
+    pub ingest_bounds: IngestBounds,
     /// Record children, and theirs.
     pub follow_children: bool,
 }
@@ -81,6 +83,7 @@ fn start_collector(
         writer,
         clock,
         settings.bounds,
+        settings.ingest_bounds,
         messages,
     )?)
 }

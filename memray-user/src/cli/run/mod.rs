@@ -88,7 +88,7 @@ pub(super) fn execute(
         delivery,
         program,
     } = arguments;
-    let (delivery, bounds) = delivery.check()?;
+    let delivery = delivery.check()?;
     let talk = if quiet { Talk::Quiet } else { Talk::Normal };
     let kind = program::kind(module, code, is_command(words, &program))?;
     let program = Program::find(kind, &python, program)?;
@@ -101,7 +101,6 @@ pub(super) fn execute(
         include_startup,
         follow_fork,
         delivery,
-        bounds,
         talk,
     }
     .execute(signals)

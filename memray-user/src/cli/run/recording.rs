@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use super::program::{Kind, Program};
 use crate::{
-    bpf::{BpfError, Bounds, Delivery},
-    cli::{capture_file::next_steps, owner::behind_sudo, reading::say_notices},
+    bpf::BpfError,
+    cli::{capture_file::next_steps, delivery::DeliverySettings, owner::behind_sudo, reading::say_notices},
     error::{Blame, CommandError},
     printer::{Printer, Talk},
     report::Notices,
@@ -26,8 +26,7 @@ pub(super) struct Recording {
     pub(super) force: bool,
     pub(super) include_startup: bool,
     pub(super) follow_fork: bool,
-    pub(super) delivery: Delivery,
-    pub(super) bounds: Bounds,
+    pub(super) delivery: DeliverySettings,
     pub(super) talk: Talk,
 }
 
@@ -94,7 +93,6 @@ impl Recording {
             include_startup,
             follow_fork,
             delivery,
-            bounds,
             talk: _,
         } = self;
         let must_be_python = program.kind != Kind::Command;
@@ -110,8 +108,9 @@ impl Recording {
                 owner: behind_sudo(),
                 command_line: words.collect::<Vec<_>>().join(" "),
                 include_startup,
-                delivery,
-                bounds,
+                delivery: delivery.delivery,
+                bounds: delivery.bounds,
+                ingest_bounds: delivery.ingest_bounds,
                 follow_children: follow_fork,
             },
             launch: Launch {

@@ -12,7 +12,8 @@ use zerocopy::IntoBytes as _;
 use super::store::Store;
 use crate::{
     ingest::{
-        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName, fixture,
+        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName, bounds::IngestBounds,
+        fixture,
         fixture::{OBJECT_DISTANCE, Source},
     },
     model::{Allocator, ProcessRow, SiteRow},
@@ -158,9 +159,14 @@ pub(super) struct Harness {
 
 impl Harness {
     pub(super) fn new(script: ScriptStart) -> Self {
+        Self::bounded(script, IngestBounds::default())
+    }
+
+    pub(super) fn bounded(script: ScriptStart, bounds: IngestBounds) -> Self {
         let options = IngestOptions {
             clock_base_ns: CLOCK_BASE_NS,
             script,
+            bounds,
         };
         let mut harness = Self {
             ingest: Ingest::new(options),
