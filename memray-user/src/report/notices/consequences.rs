@@ -6,11 +6,12 @@ use super::{Notice, NoticeKind};
 const ALLOCATIONS: [&str; 2] = ["allocation_ring_full", "map_ring_full"];
 /// Losses after which what has ended can look alive, or the other way round.
 const ENDS: [&str; 3] = ["free_forgotten", "unmap_ring_full", "undo_ring_full"];
-/// Loss of frees whose blocks have ended all the same.
-const TIMES_OF_ENDS: &str = "free_ring_full";
+/// Frees without a record. Their blocks have ended all the same; in captures of before that was so they are `lost`.
+const FREES: &str = "free_ring_full";
 
-/// `lost` says whether there is a loss with this name.
-pub(super) fn of(lost: impl Fn(&str) -> bool) -> Vec<Notice> {
+/// `is_there` says whether there is a loss of this kind with this name.
+pub(super) fn of(is_there: impl Fn(NoticeKind, &str) -> bool) -> Vec<Notice> {
+    let lost = |reason: &str| is_there(NoticeKind::Lost, reason);
     let mut notices = Vec::new();
     let mut say = |kind, text: &str| {
         notices.push(Notice {
@@ -24,12 +25,12 @@ pub(super) fn of(lost: impl Fn(&str) -> bool) -> Vec<Notice> {
             "what is missing is missing from every location: counts and bytes are at least those shown",
         );
     }
-    if ENDS.into_iter().any(&lost) {
+    if ENDS.into_iter().any(&lost) || lost(FREES) {
         say(
             NoticeKind::Lost,
             "leaks are not reliable: of some blocks and mappings it is not known whether they have ended",
         );
-    } else if lost(TIMES_OF_ENDS) {
+    } else if is_there(NoticeKind::Degraded, FREES) {
         say(
             NoticeKind::Degraded,
             "leaks are reliable: whatever is shown as never freed lives; what was temporary is not known of all blocks",
@@ -45,7 +46,10 @@ mod tests {
     #[test]
     fn each_loss_has_its_sentence() {
         let check = |losses: &[&str], expect: &[&str]| {
-            let notices = of(|reason| losses.contains(&reason));
+            let notices = of(|kind, reason| {
+                let is_degraded = reason == FREES && !losses.contains(&"old");
+                losses.contains(&reason) && (kind == NoticeKind::Degraded) == is_degraded
+            });
             let begins: Vec<&str> = notices
                 .iter()
                 .map(|notice| &notice.text[..notice.text.find(':').unwrap()])
@@ -61,6 +65,7 @@ mod tests {
         check(&["stack_fault"], &[]);
         check(&["allocation_ring_full"], &[lower]);
         check(&["allocation_ring_full", "free_ring_full"], &[lower, exact]);
+        check(&["free_ring_full", "old"], &[unsure]);
         check(&["free_ring_full", "free_forgotten"], &[unsure]);
         check(&["map_ring_full", "unmap_ring_full"], &[lower, unsure]);
         check(&["undo_ring_full"], &[unsure]);
