@@ -21,6 +21,7 @@ pub mod cookie;
 pub mod event;
 pub mod follow;
 pub mod limits;
+pub mod lost_free;
 pub mod memory;
 pub mod pending;
 pub mod python;

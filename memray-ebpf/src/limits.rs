@@ -1,18 +1,59 @@
 //! Every bound of the recording, with its reason.
 
-/// Bytes of the one ring between kernel and collector: a power of two. At 48 bytes an event (56 in the ring)
-/// and 80 % fill, 900,000 events wait before the probes begin to hold the target back.
+/// Bytes of the one ring between kernel and collector, unless asked for otherwise: a power of two. At 48 bytes an event
+/// (56 in the ring) and 80 % fill, 900,000 events wait before the probes begin to hold the target back.
 pub const RING_BYTES: u32 = 64 << 20;
 
-/// Fill of the ring above which a probe waits for the collector instead of filling it further.
-pub const RING_HIGH_WATER_BYTES: u64 = RING_BYTES as u64 / 5 * 4;
+/// The smallest ring: its reserve still has room for the names of a few code objects.
+pub const MIN_RING_BYTES: u32 = 256 << 10;
 
-/// How long one event waits at most for room in the ring. 20 % of the ring then last a stopped collector for
-/// over 20 seconds of a thread that does nothing but allocate.
+/// The largest ring. What a gigabyte cannot level out, no ring will.
+pub const MAX_RING_BYTES: u32 = 1 << 30;
+
+/// Fill of a ring above which a probe waits for the collector instead of filling it further.
+pub const fn ring_high_water_bytes(ring_bytes: u64) -> u64 {
+    ring_bytes / 5 * 4
+}
+
+/// Fill of a ring above which no allocation and no free is sent. The rest is for what must not be missing, because it
+/// says what the others mean: threads, children, programs, mappings, the names under way.
+pub const fn ring_event_mark_bytes(ring_bytes: u64) -> u64 {
+    ring_bytes / 8 * 7
+}
+
+/// How long one event waits for room in the ring when the wait begins; twice as long for each step in which the ring
+/// has filled further, [`THROTTLE_STEPS`] of them to the mark above which nothing more is sent. Who only lags is waited
+/// for briefly; a stopped collector is outlasted in a small ring too.
 pub const THROTTLE_NS: u64 = 100_000;
 
-/// Turns of the waiting loop, each over 30 ns, that certainly outlast [`THROTTLE_NS`].
-pub const MAX_THROTTLE_SPINS: u32 = 1 << 14;
+/// The last step waits for 51 ms.
+pub const THROTTLE_STEPS: u64 = 10;
+
+/// Turns of the waiting loop, each over 30 ns, that certainly outlast the longest wait.
+pub const MAX_THROTTLE_SPINS: u32 = 1 << 21;
+
+/// How long an event waits when the ring has filled to `fill_bytes`.
+pub const fn throttle_ns(fill_bytes: u64, ring_bytes: u64) -> u64 {
+    let zone_bytes = ring_event_mark_bytes(ring_bytes).wrapping_sub(ring_high_water_bytes(ring_bytes));
+    let above_bytes = fill_bytes.saturating_sub(ring_high_water_bytes(ring_bytes));
+    let last = THROTTLE_STEPS - 1;
+    // A program cannot panic, so not even the division by a size that is never 0 may.
+    match above_bytes.wrapping_mul(THROTTLE_STEPS).checked_div(zone_bytes) {
+        Some(step) if step < last => THROTTLE_NS << step,
+        _ => THROTTLE_NS << last,
+    }
+}
+
+/// Frees without a record whose addresses can wait for the collector at one time, where the target waits for the
+/// collector and none are expected: 1 MiB, and 96 bytes for each that is there.
+pub const MAX_LOST_FREES_LOSSLESS: u32 = 1 << 16;
+
+/// The same where nobody waits: 16 MiB, and 96 bytes for each that is there.
+pub const MAX_LOST_FREES_LOSSY: u32 = 1 << 20;
+
+/// How often an insertion into a table is tried whose memory the kernel brings from an interrupt of its own
+/// (kernel/bpf/memalloc.c): the first of many at once can come before it.
+pub const INSERT_TRIES: u32 = 8;
 
 /// How long a thread that `threading` started waits at most, once, until its name has been read: a thread that goes on
 /// can end and leave its memory to the next. The collector is woken for it and needs some ten microseconds; where it
@@ -50,14 +91,16 @@ pub const FRAMES_PER_RECORD: usize = 128;
 /// Nested allocator calls that a thread can have open: calloc in reallocarray in `posix_memalign` is 3.
 pub const MAX_PENDING_CALLS: usize = 8;
 
-/// Threads of all traced processes that can be known at one time.
-pub const MAX_THREADS: u32 = 4096;
+/// Threads of all traced processes that can be known at one time, unless asked for otherwise. The table takes 1 MiB, and
+/// 8 KiB for each thread that lives and has allocated.
+pub const MAX_THREADS: u32 = 1 << 16;
 
-/// Processes that can be traced at one time.
+/// Processes that can be traced at one time, unless asked for otherwise: 330 bytes each in three tables, in use or not.
 pub const MAX_PROCESSES: u32 = 4096;
 
-/// Threads that can be held at one time.
-pub const MAX_HOLDS: u32 = 4096;
+/// The most that can be asked for of either: as many as the kernel has numbers (`PID_MAX_LIMIT`,
+/// include/linux/threads.h).
+pub const MOST_TASKS: u32 = 1 << 22;
 
 /// How long a thread is held at most: many times what user space needs, also on a machine that has a hundred children to
 /// do at once.
@@ -112,8 +155,32 @@ pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 12] = [
 ];
 
 const _: () = assert!(RING_BYTES.is_power_of_two());
+const _: () = assert!(THROTTLE_NS << (THROTTLE_STEPS - 1) <= 30 * MAX_THROTTLE_SPINS as u64);
 const _: () = assert!(WINDOW_BYTES.is_power_of_two());
 const _: () = assert!(THREAD_STATE_BYTES.is_power_of_two() && THREAD_STATE_BYTES <= WINDOW_BYTES);
 const _: () = assert!(WINDOW_SLACK_BYTES >= MAX_FRAME_HEADER_BYTES as usize + 8);
 const _: () = assert!(MAX_PYTHON_FRAMES >= 1024);
 const _: () = assert!(MAX_PENDING_CALLS.is_power_of_two());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fuller_the_ring_the_longer_the_wait() {
+        let check = |fill_percent: u64, expect_ns: u64| {
+            let ring_bytes = u64::from(MIN_RING_BYTES);
+            assert_eq!(
+                throttle_ns(ring_bytes * fill_percent / 100, ring_bytes),
+                expect_ns,
+                "{fill_percent} %"
+            );
+        };
+        check(0, 100_000);
+        check(80, 100_000);
+        check(81, 200_000);
+        check(84, 3_200_000);
+        check(87, 51_200_000);
+        check(100, 51_200_000);
+    }
+}

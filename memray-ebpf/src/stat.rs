@@ -2,7 +2,8 @@
 //!
 //! The identities that hold when a recording has been drained, checked by user space and stored:
 //! `*Seen = *Sent + *RingFull` for allocations, frees, maps and unmaps; every return of an allocating function is
-//! seen, nested, failed or without entry.
+//! seen, nested, failed or without entry. Of the frees in `FreeRingFull` those in `FreeForgotten` have not even ended
+//! their blocks.
 
 /// Index into the per-CPU array of counters.
 #[repr(u32)]
@@ -36,6 +37,10 @@ pub enum StatId {
     HoldWaitNs,
     HoldExpired,
     ProcessTableFull,
+    AllocationRingFullBytes,
+    FreeNoted,
+    FreeForgotten,
+    UndoRingFull,
 }
 
 /// What a counter means for the figures.
@@ -50,7 +55,7 @@ pub enum StatKind {
 }
 
 impl StatId {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::AllocationSeen,
         Self::AllocationRingFull,
         Self::FreeSeen,
@@ -79,6 +84,10 @@ impl StatId {
         Self::HoldWaitNs,
         Self::HoldExpired,
         Self::ProcessTableFull,
+        Self::AllocationRingFullBytes,
+        Self::FreeNoted,
+        Self::FreeForgotten,
+        Self::UndoRingFull,
     ];
 
     pub const COUNT: usize = Self::ALL.len();
@@ -114,6 +123,10 @@ impl StatId {
             Self::HoldWaitNs => "hold_wait_ns",
             Self::HoldExpired => "hold_expired",
             Self::ProcessTableFull => "process_table_full",
+            Self::AllocationRingFullBytes => "allocation_ring_full_bytes",
+            Self::FreeNoted => "free_noted",
+            Self::FreeForgotten => "free_forgotten",
+            Self::UndoRingFull => "undo_ring_full",
         }
     }
 
@@ -123,9 +136,11 @@ impl StatId {
             Self::AllocationSeen => "successful outermost calls of an allocating function",
             Self::AllocationRingFull => "allocations that found the ring full and are missing",
             Self::FreeSeen => "blocks given back",
-            Self::FreeRingFull => "frees that found the ring full; their blocks look alive",
             Self::MapSeen => {
                 "successful mmap, mremap and mprotect calls, and brk calls that grow, made outside an allocator"
+            }
+            Self::FreeRingFull => {
+                "frees that found the ring full; their blocks are known to have ended, the time of it may be that of a later one"
             }
             Self::MapRingFull => "mappings that found the ring full and are missing",
             Self::UnmapSeen => {
@@ -162,21 +177,31 @@ impl StatId {
             Self::ProcessTableFull => {
                 "children that found no room in the table of followed processes, or in the ring, missing"
             }
+            Self::AllocationRingFullBytes => "bytes of the allocations that found the ring full",
+            Self::FreeNoted => "frees without a record of which the address was kept",
+            Self::FreeForgotten => {
+                "frees that found no room at all; their blocks look alive, so what looks like a leak need not be one"
+            }
+            Self::UndoRingFull => {
+                "failed realloc and mremap calls whose failure found the ring full; a block or mapping that lives looks freed"
+            }
         }
     }
 
     pub const fn kind(self) -> StatKind {
         match self {
             Self::AllocationRingFull
-            | Self::FreeRingFull
             | Self::MapRingFull
             | Self::UnmapRingFull
             | Self::ReturnWithoutEntry
             | Self::PendingOverflow
             | Self::ThreadTableFull
             | Self::NotFollowed
-            | Self::ProcessTableFull => StatKind::Lost,
-            Self::StackRingFull
+            | Self::ProcessTableFull
+            | Self::FreeForgotten
+            | Self::UndoRingFull => StatKind::Lost,
+            Self::FreeRingFull
+            | Self::StackRingFull
             | Self::StackFault
             | Self::StackTruncated
             | Self::ThreadStateInvalid
@@ -194,7 +219,9 @@ impl StatId {
             | Self::ThrottleWaits
             | Self::ThrottleWaitNs
             | Self::HoldWaits
-            | Self::HoldWaitNs => StatKind::Neutral,
+            | Self::HoldWaitNs
+            | Self::AllocationRingFullBytes
+            | Self::FreeNoted => StatKind::Neutral,
         }
     }
 }

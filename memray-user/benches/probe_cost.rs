@@ -29,7 +29,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use memray_user::{
-    bpf::{Delivery, Order, Recorder, RecorderOptions, Scope},
+    bpf::{Bounds, Delivery, Order, Recorder, RecorderOptions, Scope},
     session::prepare_process,
 };
 use nix::{
@@ -221,6 +221,7 @@ fn measure_all(target: &mut Target) -> Result<Vec<f64>> {
 
 const OPTIONS: RecorderOptions = RecorderOptions {
     delivery: Delivery::Lossless,
+    bounds: Bounds::DEFAULT,
     follow_children: false,
     may_start_threads: true,
 };

@@ -6,13 +6,14 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::pt_regs,
-    helpers::generated::bpf_get_attach_cookie,
+    helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
 use memray_ebpf::{
     cookie::{Cookie, Role},
     event::{AllocationRecord, FreeRecord, RecordKind},
+    limits::INSERT_TRIES,
     memory::RemoteMemory as _,
     pending::{Entered, PendingCall, Returned},
     stat::StatId,
@@ -20,8 +21,9 @@ use memray_ebpf::{
 };
 
 use super::{
+    lost_frees,
     maps::{EMPTY_THREAD, TARGETS, THREADS, Thread, count, count_n},
-    ring::{header, reserve, submit, throttle},
+    ring::{has_room, header, reserve, submit},
     stacks::{python_stack, send_thread},
     task::{FaultingMemory, Ids, ids},
 };
@@ -56,12 +58,9 @@ pub(super) fn allocator_entry(context: ProbeContext) -> u32 {
     match entered {
         Entered::Outermost => {
             if is_reallocation(cookie) && call.argument != 0 {
-                send_free(
-                    RecordKind::Free,
-                    Cookie::raw_allocator(cookie),
-                    ids,
-                    call.argument,
-                );
+                let lost_free_ns = send_free(Cookie::raw_allocator(cookie), ids, call.argument);
+                // SAFETY: as above.
+                unsafe { (*thread).lost_free_ns = lost_free_ns };
             }
         }
         Entered::Nested => {}
@@ -112,15 +111,19 @@ pub(super) fn allocator_return(context: RetProbeContext) -> u32 {
     }
     if address == 0 {
         count(StatId::FailedCall);
+    }
+    if is_reallocation(cookie) && call.argument != 0 {
+        // SAFETY: as above.
+        let lost_free_ns = unsafe { (*thread).lost_free_ns };
         // realloc(p, 0) frees p and returns null; any other null leaves the old block alone.
-        if is_reallocation(cookie) && call.argument != 0 && call.size_bytes != 0 {
-            send_free(
-                RecordKind::FreeUndone,
-                Cookie::raw_allocator(cookie),
-                ids,
-                call.argument,
-            );
+        let has_failed = address == 0 && call.size_bytes != 0;
+        if lost_free_ns == 0 && has_failed {
+            undo_free(Cookie::raw_allocator(cookie), ids, call.argument);
+        } else if lost_free_ns != 0 && !has_failed {
+            lost_frees::note(ids.pid, ids.tid, call.argument, lost_free_ns);
         }
+    }
+    if address == 0 {
         return 0;
     }
     send_allocation(
@@ -140,8 +143,13 @@ pub(super) fn free_entry(context: ProbeContext) -> u32 {
     // SAFETY: takes the context of this program.
     let cookie = unsafe { bpf_get_attach_cookie(context.as_ptr()) };
     let address = register(context.regs, Cookie::raw_operand(cookie, 0));
-    if address != 0 {
-        send_free(RecordKind::Free, Cookie::raw_allocator(cookie), ids(), address);
+    if address == 0 {
+        return 0;
+    }
+    let ids = ids();
+    let lost_free_ns = send_free(Cookie::raw_allocator(cookie), ids, address);
+    if lost_free_ns != 0 {
+        lost_frees::note(ids.pid, 0, address, lost_free_ns);
     }
     0
 }
@@ -153,9 +161,14 @@ fn send_allocation(thread: *mut Thread, ids: Ids, allocator: u8, address: u64, s
         return;
     };
     count(StatId::AllocationSeen);
-    throttle();
+    if !has_room() {
+        count(StatId::AllocationRingFull);
+        count_n(StatId::AllocationRingFullBytes, size_bytes);
+        return;
+    }
     let stack = python_stack::<FaultingMemory>(thread, target, ids);
     let Some(mut entry) = reserve::<AllocationRecord>(StatId::AllocationRingFull) else {
+        count_n(StatId::AllocationRingFullBytes, size_bytes);
         return;
     };
     entry.write(AllocationRecord {
@@ -167,15 +180,39 @@ fn send_allocation(thread: *mut Thread, ids: Ids, allocator: u8, address: u64, s
     submit(entry);
 }
 
+/// Returns 0, or the time of a free that found no room.
 #[inline(always)]
-fn send_free(kind: RecordKind, allocator: u8, ids: Ids, address: u64) {
+fn send_free(allocator: u8, ids: Ids, address: u64) -> u64 {
     count(StatId::FreeSeen);
-    throttle();
+    let entry = if has_room() {
+        reserve::<FreeRecord>(StatId::FreeRingFull)
+    } else {
+        count(StatId::FreeRingFull);
+        None
+    };
+    let Some(mut entry) = entry else {
+        // SAFETY: takes nothing, returns a number.
+        return unsafe { bpf_ktime_get_ns() };
+    };
+    entry.write(FreeRecord {
+        header: header(RecordKind::Free, allocator, 0, ids),
+        address,
+    });
+    submit(entry);
+    0
+}
+
+/// Takes back the free of a reallocation that has failed; from the part of the ring that is kept for what must not be
+/// missing.
+#[inline(always)]
+fn undo_free(allocator: u8, ids: Ids, address: u64) {
+    count(StatId::FreeSeen);
     let Some(mut entry) = reserve::<FreeRecord>(StatId::FreeRingFull) else {
+        count(StatId::UndoRingFull);
         return;
     };
     entry.write(FreeRecord {
-        header: header(kind, allocator, 0, ids),
+        header: header(RecordKind::FreeUndone, allocator, 0, ids),
         address,
     });
     submit(entry);
@@ -187,7 +224,12 @@ pub(super) fn thread(ids: Ids) -> Option<*mut Thread> {
     if let Some(thread) = THREADS.get_ptr_mut(ids.tid) {
         return Some(thread);
     }
-    THREADS.insert(ids.tid, EMPTY_THREAD.get(0)?, 0).ok()?;
+    let empty = EMPTY_THREAD.get(0)?;
+    for _ in 0..INSERT_TRIES {
+        if THREADS.insert(ids.tid, empty, 0).is_ok() {
+            break;
+        }
+    }
     let thread = THREADS.get_ptr_mut(ids.tid)?;
     // SAFETY: a map value, used by this thread alone.
     unsafe { (*thread).announced = Thread::NAME_ANNOUNCED };

@@ -9,7 +9,10 @@ use memray_ebpf::{
     config::TargetConfig,
     event::StackFramesRecord,
     follow::{PidNamespace, TaskOffsets},
-    limits::{MAX_HOLDS, MAX_KNOWN_CODES, MAX_KNOWN_STACKS, MAX_PROCESSES, MAX_THREADS, RING_BYTES},
+    limits::{
+        MAX_KNOWN_CODES, MAX_KNOWN_STACKS, MAX_LOST_FREES_LOSSLESS, MAX_PROCESSES, MAX_THREADS, RING_BYTES,
+    },
+    lost_free::LostFreeKey,
     pending::PendingCalls,
     python::walk::Walk,
     stat::StatId,
@@ -25,6 +28,8 @@ pub(super) struct Thread {
     pub(super) reserved: u32,
     /// The end of the program's data when a brk(2) was entered; 0 while none is under way.
     pub(super) old_break: u64,
+    /// When the reallocation under way began, if the record of its free found no room; else 0.
+    pub(super) lost_free_ns: u64,
     pub(super) walk: Walk,
     pub(super) record: StackFramesRecord,
 }
@@ -49,9 +54,9 @@ pub(super) struct CodeKey {
 #[map]
 pub(super) static TARGETS: HashMap<u32, TargetConfig> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
-/// Threads of traced processes by tid; an entry ends with its thread.
+/// Threads of traced processes by tid; an entry ends with its thread. Each takes 8 KiB, so only those that are there do.
 #[map]
-pub(super) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS, 0);
+pub(super) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS, BPF_F_NO_PREALLOC);
 
 /// Processes whose forks, programs and libraries are of interest: bits of `follow::followed`, by pid. A child comes in
 /// by the fork of its parent; user space takes out what has ended.
@@ -60,7 +65,7 @@ pub(super) static FOLLOWED: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PR
 
 /// Threads that are held, by tid. User space lets one go by taking it out.
 #[map]
-pub(super) static HOLDS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_HOLDS, 0);
+pub(super) static HOLDS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
 /// When the collector was last at work, `CLOCK_MONOTONIC`. Written by user space.
 #[map]
@@ -80,6 +85,11 @@ pub(super) static KNOWN_STACKS: HashMap<[u64; 2], u64> =
 pub(super) static KNOWN_CODES: HashMap<CodeKey, u8> =
     HashMap::with_max_entries(MAX_KNOWN_CODES, BPF_F_NO_PREALLOC);
 
+/// Blocks whose frees found no room in the ring, with the time of the last of them. User space takes them out.
+#[map]
+pub(super) static LOST_FREES: HashMap<LostFreeKey, u64> =
+    HashMap::with_max_entries(MAX_LOST_FREES_LOSSLESS, BPF_F_NO_PREALLOC);
+
 /// All records, in the order of events. Read by user space.
 #[map]
 pub(super) static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
@@ -95,6 +105,10 @@ static TASK_FSBASE_OFFSET: u64 = 0;
 /// Not 0: a probe waits while the ring is nearly full, so that nothing is lost.
 #[unsafe(no_mangle)]
 static LOSSLESS: u32 = 1;
+
+/// Size of the ring.
+#[unsafe(no_mangle)]
+static RING_SIZE_BYTES: u64 = RING_BYTES as u64;
 
 /// Offsets that forks and brk(2) need.
 #[unsafe(no_mangle)]
@@ -145,6 +159,12 @@ pub(super) fn follows_children() -> bool {
 pub(super) fn task_fsbase_offset() -> usize {
     // SAFETY: a constant of this object; volatile because the loader replaces its value.
     (unsafe { core::ptr::read_volatile(&raw const TASK_FSBASE_OFFSET) }) as usize
+}
+
+#[inline(always)]
+pub(super) fn ring_size_bytes() -> u64 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const RING_SIZE_BYTES) }
 }
 
 pub(super) fn is_lossless() -> bool {

@@ -6,6 +6,7 @@ mod floor;
 mod holds;
 mod lifecycle;
 mod log;
+mod lost_frees;
 mod maps;
 mod ring;
 mod stacks;

@@ -9,13 +9,13 @@ use memray_ebpf::{
     event::{RecordHeader, RecordKind},
     limits::{
         COLLECTOR_PATIENCE_NS, HEARTBEAT_NS, MAX_NAME_WAIT_SPINS, MAX_THROTTLE_SPINS, NAME_WAIT_NS,
-        RING_HIGH_WATER_BYTES, THROTTLE_NS,
+        ring_event_mark_bytes, ring_high_water_bytes, throttle_ns,
     },
     stat::StatId,
 };
 
 use super::{
-    maps::{RING, count, count_n, is_lossless, last_heartbeat_ns},
+    maps::{RING, count, count_n, is_lossless, last_heartbeat_ns, ring_size_bytes},
     task::Ids,
 };
 
@@ -77,17 +77,29 @@ pub(super) fn header(kind: RecordKind, allocator: u8, flags: u16, ids: Ids) -> R
 struct Wait {
     since_ns: u64,
     waited_ns: u64,
-    /// Where the collector must have come to.
+    /// The longest wait.
+    bound_ns: u64,
+    /// Where the collector must have come to, or the fill that the ring must have come down to.
     position: u64,
 }
 
-/// Holds the target back for a moment while the ring is nearly full. No signal, no system call is interrupted, and
-/// the wait ends by itself if the collector is gone.
+/// Whether there is room for an allocation or a free. A lossless recording holds the target back for a moment while the
+/// ring is nearly full: no signal, no system call is interrupted, and the wait ends by itself if the collector is gone.
 #[inline(always)]
-pub(super) fn throttle() {
-    if RING.query(BPF_RB_AVAIL_DATA.into()) <= RING_HIGH_WATER_BYTES || !is_lossless() {
-        return;
+pub(super) fn has_room() -> bool {
+    let ring_bytes = ring_size_bytes();
+    let fill_bytes = RING.query(BPF_RB_AVAIL_DATA.into());
+    if fill_bytes <= ring_high_water_bytes(ring_bytes) {
+        return true;
     }
+    if is_lossless() {
+        throttle(fill_bytes, ring_bytes);
+    }
+    RING.query(BPF_RB_AVAIL_DATA.into()) <= ring_event_mark_bytes(ring_bytes)
+}
+
+#[inline(always)]
+fn throttle(fill_bytes: u64, ring_bytes: u64) {
     // SAFETY: takes nothing, returns a number.
     let since_ns = unsafe { bpf_ktime_get_ns() };
     if since_ns > last_heartbeat_ns().wrapping_add(COLLECTOR_PATIENCE_NS) {
@@ -96,7 +108,8 @@ pub(super) fn throttle() {
     let mut wait = Wait {
         since_ns,
         waited_ns: 0,
-        position: 0,
+        bound_ns: throttle_ns(fill_bytes, ring_bytes),
+        position: ring_high_water_bytes(ring_bytes),
     };
     let context = &raw mut wait;
     // SAFETY: the callback has the signature that the helper asks for, and its context lives on this stack.
@@ -117,11 +130,11 @@ extern "C" fn spin(_index: u32, wait: *mut Wait) -> u64 {
     let wait = unsafe { &mut *wait };
     // SAFETY: takes nothing, returns a number.
     wait.waited_ns = unsafe { bpf_ktime_get_ns() }.wrapping_sub(wait.since_ns);
-    u64::from(wait.waited_ns > THROTTLE_NS || RING.query(BPF_RB_AVAIL_DATA.into()) <= RING_HIGH_WATER_BYTES)
+    u64::from(wait.waited_ns > wait.bound_ns || RING.query(BPF_RB_AVAIL_DATA.into()) <= wait.position)
 }
 
 /// Holds the thread until the collector has taken in what was sent so far, so that what it reads of the target's
-/// memory for it is what the thread has there now. Bounded like [`throttle`], and counted with it.
+/// memory for it is what the thread has there now. Bounded like the wait for room, and counted with it.
 #[inline(always)]
 pub(super) fn await_collector() {
     // SAFETY: takes nothing, returns a number.
@@ -132,6 +145,7 @@ pub(super) fn await_collector() {
     let mut wait = Wait {
         since_ns,
         waited_ns: 0,
+        bound_ns: NAME_WAIT_NS,
         position: RING.query(BPF_RB_PROD_POS.into()),
     };
     let context = &raw mut wait;
@@ -153,5 +167,5 @@ extern "C" fn spin_until_collected(_index: u32, wait: *mut Wait) -> u64 {
     let wait = unsafe { &mut *wait };
     // SAFETY: takes nothing, returns a number.
     wait.waited_ns = unsafe { bpf_ktime_get_ns() }.wrapping_sub(wait.since_ns);
-    u64::from(wait.waited_ns > NAME_WAIT_NS || RING.query(BPF_RB_CONS_POS.into()) >= wait.position)
+    u64::from(wait.waited_ns > wait.bound_ns || RING.query(BPF_RB_CONS_POS.into()) >= wait.position)
 }

@@ -14,7 +14,7 @@ use memray_ebpf::{
 use super::{
     allocators::thread,
     maps::{TARGETS, Thread, count},
-    ring::{header, reserve, submit, throttle},
+    ring::{has_room, header, reserve, submit},
     stacks::python_stack,
     task::{Ids, PresentMemory, end_of_data, ids, user_registers},
 };
@@ -171,7 +171,8 @@ fn send_map(
     map_flags: u32,
 ) {
     count(StatId::MapSeen);
-    throttle();
+    // A mapping may use what is kept from allocations: there are few, and each end of one matters.
+    let _ = has_room();
     let Some(target) = TARGETS.get_ptr_mut(ids.pid) else {
         count(StatId::MapRingFull);
         return;
@@ -211,8 +212,11 @@ fn send_unmapped(kind: RecordKind, allocator: Allocator, address: u64, size_byte
         return;
     };
     count(StatId::UnmapSeen);
-    throttle();
+    let _ = has_room();
     let Some(mut entry) = reserve::<UnmapRecord>(StatId::UnmapRingFull) else {
+        if kind as u8 == RecordKind::UnmapUndone as u8 {
+            count(StatId::UndoRingFull);
+        }
         return;
     };
     entry.write(UnmapRecord {

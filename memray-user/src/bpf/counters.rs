@@ -23,14 +23,22 @@ impl Counters {
     /// Sums over the CPUs, indexed by [`StatId`].
     pub fn read(&self) -> Result<[u64; StatId::COUNT], BpfError> {
         let mut sums = [0; StatId::COUNT];
-        for (index, sum) in (0u32..).zip(&mut sums) {
-            let values = self.stats.get(&index, 0).map_err(|source| BpfError::Map {
+        for (stat, sum) in StatId::ALL.into_iter().zip(&mut sums) {
+            *sum = self.one(stat)?;
+        }
+        Ok(sums)
+    }
+
+    /// One of them.
+    pub fn one(&self, stat: StatId) -> Result<u64, BpfError> {
+        let values = self
+            .stats
+            .get(&(stat as u32), 0)
+            .map_err(|source| BpfError::Map {
                 map: STATS,
                 source: Box::new(source),
             })?;
-            *sum = values.iter().sum();
-        }
-        Ok(sums)
+        Ok(values.iter().sum())
     }
 }
 

@@ -37,12 +37,14 @@ pub(super) const RING: &str = "RING";
 pub(super) const STATS: &str = "STATS";
 pub(super) const FOLLOWED: &str = "FOLLOWED";
 pub(super) const HOLDS: &str = "HOLDS";
+pub(super) const LOST_FREES: &str = "LOST_FREES";
 pub(super) const HEARTBEAT: &str = "HEARTBEAT";
 pub(super) const KNOWN_CODES: &str = "KNOWN_CODES";
 pub(super) const KNOWN_STACKS: &str = "KNOWN_STACKS";
 
 pub(super) const TASK_FSBASE_OFFSET: &str = "TASK_FSBASE_OFFSET";
 pub(super) const LOSSLESS: &str = "LOSSLESS";
+pub(super) const RING_SIZE_BYTES: &str = "RING_SIZE_BYTES";
 pub(super) const TASK_OFFSETS: &str = "TASK_OFFSETS";
 pub(super) const PID_NAMESPACE: &str = "PID_NAMESPACE";
 pub(super) const FOLLOW_CHILDREN: &str = "FOLLOW_CHILDREN";

@@ -18,7 +18,10 @@ use aya::{
     maps::{Array, Map, PerCpuArray, RingBuf},
     programs::{Program, RawTracePoint, TracePoint, UProbe},
 };
-use memray_ebpf::follow::{PidNamespace, TaskOffsets};
+use memray_ebpf::{
+    follow::{PidNamespace, TaskOffsets},
+    limits::{MAX_LOST_FREES_LOSSLESS, MAX_LOST_FREES_LOSSY, MAX_PROCESSES, MAX_THREADS, RING_BYTES},
+};
 
 use super::{
     counters::{Counters, Heartbeat},
@@ -26,12 +29,13 @@ use super::{
     features::supports_uprobe_multi,
     kernel_btf::KernelTypes,
     linker::Linker,
+    lost_frees::LostFrees,
     multi::MultiObject,
     privileges,
     processes::{Memories, Processes},
     programs::{
-        FOLLOW_CHILDREN, HEARTBEAT, LOSSLESS, PID_NAMESPACE, RAW_TRACEPOINTS, RING, STATS,
-        TASK_FSBASE_OFFSET, TASK_OFFSETS, TRACEPOINTS,
+        FOLLOW_CHILDREN, FOLLOWED, HEARTBEAT, HOLDS, LOSSLESS, LOST_FREES, PID_NAMESPACE, RAW_TRACEPOINTS,
+        RING, RING_SIZE_BYTES, STATS, TARGETS, TASK_FSBASE_OFFSET, TASK_OFFSETS, THREADS, TRACEPOINTS,
     },
     ring::RingReader,
     sites::Half,
@@ -53,10 +57,31 @@ pub enum Delivery {
     Lossy,
 }
 
+/// Sizes of what the programs have in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A power of two, at least [`MIN_RING_BYTES`](memray_ebpf::limits::MIN_RING_BYTES).
+    pub ring_bytes: u32,
+    /// Threads that are known at one time.
+    pub threads: u32,
+    /// Processes that are recorded, and threads that are held, at one time.
+    pub processes: u32,
+}
+
+impl Bounds {
+    /// Those of a recording that asks for no other.
+    pub const DEFAULT: Self = Self {
+        ring_bytes: RING_BYTES,
+        threads: MAX_THREADS,
+        processes: MAX_PROCESSES,
+    };
+}
+
 /// What the programs are told once and for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecorderOptions {
     pub delivery: Delivery,
+    pub bounds: Bounds,
     /// Children of followed processes are followed too.
     pub follow_children: bool,
     /// The programs are loaded side by side. Not by a process that launches another: with its first thread glibc takes
@@ -145,6 +170,7 @@ impl Recorder {
     pub fn load_floor() -> Result<Self, BpfError> {
         let options = RecorderOptions {
             delivery: Delivery::Lossy,
+            bounds: Bounds::DEFAULT,
             follow_children: false,
             may_start_threads: false,
         };
@@ -171,6 +197,14 @@ impl Recorder {
     /// What the programs remember; once.
     pub fn take_memories(&self) -> Result<Memories, BpfError> {
         Memories::take(&mut self.ebpf())
+    }
+
+    /// The frees that found no room in the ring; once.
+    pub fn take_lost_frees(&self) -> Result<LostFrees, BpfError> {
+        match self.take_map(LOST_FREES)? {
+            Map::HashMap(table) => Ok(LostFrees { table }),
+            _ => Err(BpfError::Missing { name: LOST_FREES }),
+        }
     }
 
     /// The reading end of the ring; once.
@@ -293,7 +327,25 @@ pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf,
     let task_offsets = TaskOffsetsPod(task_offsets(types.as_ref(), namespace.0.inode != 0)?);
     let lossless = u32::from(options.delivery == Delivery::Lossless);
     let follow_children = u32::from(options.follow_children);
+    let Bounds {
+        ring_bytes,
+        threads,
+        processes,
+    } = options.bounds;
+    let ring_size_bytes = u64::from(ring_bytes);
+    let lost_frees = match options.delivery {
+        Delivery::Lossless => MAX_LOST_FREES_LOSSLESS,
+        // As many as can be lost while a ring is read, and not so many that looking through them is slow.
+        Delivery::Lossy => lost_frees_lossy(ring_bytes),
+    };
     EbpfLoader::new()
+        .map_max_entries(RING, ring_bytes)
+        .map_max_entries(THREADS, threads)
+        .map_max_entries(TARGETS, processes)
+        .map_max_entries(FOLLOWED, processes)
+        .map_max_entries(HOLDS, processes)
+        .map_max_entries(LOST_FREES, lost_frees)
+        .override_global(RING_SIZE_BYTES, &ring_size_bytes, true)
         .override_global(TASK_FSBASE_OFFSET, &fs_base_offset, true)
         .override_global(TASK_OFFSETS, &task_offsets, true)
         .override_global(PID_NAMESPACE, &namespace, true)
@@ -301,6 +353,10 @@ pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf,
         .override_global(FOLLOW_CHILDREN, &follow_children, true)
         .load(object)
         .map_err(|error| BpfError::Maps(Box::new(error)))
+}
+
+fn lost_frees_lossy(ring_bytes: u32) -> u32 {
+    (ring_bytes / 64).clamp(MAX_LOST_FREES_LOSSLESS, MAX_LOST_FREES_LOSSY)
 }
 
 fn load_multi(object: &MultiObject) -> Result<BTreeMap<Half, OwnedFd>, BpfError> {

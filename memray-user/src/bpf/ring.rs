@@ -22,6 +22,15 @@ pub struct RingReader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingPosition(u64);
 
+/// How far it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// As far as was asked for.
+    Some,
+    /// To the last record that is there, with this number of them.
+    All(u64),
+}
+
 impl std::fmt::Debug for RingReader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("RingReader").finish_non_exhaustive()
@@ -54,6 +63,11 @@ impl RingReader {
         self.positions.consumer() >= position.0
     }
 
+    /// So many bytes behind what has been taken.
+    pub fn ahead(&self, bytes: u64) -> RingPosition {
+        RingPosition(self.positions.consumer().saturating_add(bytes))
+    }
+
     /// Returns after `timeout`, or when a program asks for the collector.
     pub fn wait(&self, timeout: Duration) {
         let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::ZERO);
@@ -61,15 +75,16 @@ impl RingReader {
         let _interrupted = self.wake_ups.wait(&mut [EpollEvent::empty()], timeout);
     }
 
-    /// Hands the records that are there to `consume`, at most `limit` of them; returns how many there were.
-    pub fn drain(&mut self, limit: u64, mut consume: impl FnMut(&[u8])) -> u64 {
+    /// Hands the records before `end` that are there to `consume`, at most `limit` of them.
+    pub fn drain(&mut self, limit: u64, end: RingPosition, mut consume: impl FnMut(&[u8])) -> Drained {
         let mut records = 0;
-        while records < limit
-            && let Some(record) = self.ring.next()
-        {
+        while records < limit && !self.has_passed(end) {
+            let Some(record) = self.ring.next() else {
+                return Drained::All(records);
+            };
             consume(&record);
             records += 1;
         }
-        records
+        Drained::Some
     }
 }

@@ -84,6 +84,50 @@ pub(super) fn remove_keys(map: RawFd, keys: &[u8], key_bytes: usize) -> io::Resu
     Ok(())
 }
 
+/// Takes all entries out of a hash map, whose values are numbers, `chunk` of them at once.
+pub(super) fn take_entries<const KEY_BYTES: usize>(
+    map: RawFd,
+    chunk: usize,
+    mut consume: impl FnMut(&[u8; KEY_BYTES], u64),
+) -> io::Result<()> {
+    let mut keys = vec![[0u8; KEY_BYTES]; chunk];
+    let mut values = vec![0u64; chunk];
+    // Where the next chunk begins: a number of 32 bits for hash maps (kernel/bpf/hashtab.c).
+    let (mut from, mut next) = (0u32, 0u32);
+    let mut has_begun = false;
+    loop {
+        let mut attributes = zeroed_attributes();
+        // SAFETY: this is the member that BPF_MAP_LOOKUP_AND_DELETE_BATCH reads.
+        let request = unsafe { &mut attributes.batch };
+        request.map_fd = map.cast_unsigned();
+        request.in_batch = if has_begun { &raw const from as u64 } else { 0 };
+        request.out_batch = &raw mut next as u64;
+        request.keys = keys.as_mut_ptr() as u64;
+        request.values = values.as_mut_ptr() as u64;
+        request.count = length(chunk);
+        let size = size_of::<bpf_attr>();
+        let command = i64::from(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_BATCH as u32);
+        // SAFETY: the attributes are initialized, as large as said, and point at memory that outlives the call.
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut attributes), size) };
+        let error = io::Error::last_os_error();
+        let is_last = result < 0 && error.kind() == io::ErrorKind::NotFound;
+        if result < 0 && !is_last {
+            return Err(error);
+        }
+        // SAFETY: the kernel has written it.
+        let count = unsafe { attributes.batch.count } as usize;
+        for (key, value) in keys.iter().zip(&values).take(count) {
+            consume(key, *value);
+        }
+        if is_last {
+            return Ok(());
+        }
+        from = next;
+        has_begun = true;
+    }
+}
+
 /// Loads BTF of the object, which callbacks of `bpf_loop` need.
 pub(super) fn load_types(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut attributes = zeroed_attributes();

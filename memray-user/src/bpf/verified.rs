@@ -15,7 +15,7 @@ use super::{
     error::BpfError,
     multi::MultiObject,
     programs::{RAW_TRACEPOINTS, TRACEPOINTS},
-    recorder::{Delivery, OBJECT, RecorderOptions, make_maps, map_fd, program},
+    recorder::{Bounds, Delivery, OBJECT, RecorderOptions, make_maps, map_fd, program},
     sites::Half,
     system::{machine_code, verified_instructions},
 };
@@ -40,6 +40,7 @@ const PRIVATE_STACK: [u8; 5] = [0x65, 0x4c, 0x03, 0x0c, 0x25];
 pub fn verify_programs() -> Result<Vec<VerifiedProgram>, BpfError> {
     let options = RecorderOptions {
         delivery: Delivery::Lossless,
+        bounds: Bounds::DEFAULT,
         follow_children: true,
         may_start_threads: false,
     };

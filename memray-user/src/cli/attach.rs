@@ -10,12 +10,12 @@ use clap::{Args, ValueHint};
 
 use super::{
     capture_file::{check_output, next_steps},
+    delivery::DeliveryArguments,
     memory_interval::MemoryIntervalArguments,
     owner::behind_sudo,
     reading::say_notices,
 };
 use crate::{
-    bpf::Delivery,
     error::CommandError,
     printer::{Printer, Talk},
     report::Notices,
@@ -59,6 +59,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     memory: MemoryIntervalArguments,
 
+    #[command(flatten)]
+    delivery: DeliveryArguments,
+
     /// Numbers of the processes
     #[arg(value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
@@ -73,9 +76,11 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         follow_fork,
         any_program,
         memory,
+        delivery,
         mut pids,
     } = arguments;
     let memory_interval = memory.interval()?;
+    let delivery = delivery.check()?;
     let mut seen = std::collections::BTreeSet::new();
     pids.retain(|&pid| seen.insert(pid));
     let printer = Printer::new(if quiet { Talk::Quiet } else { Talk::Normal });
@@ -92,7 +97,9 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
             owner: behind_sudo(),
             command_line: String::new(),
             include_startup: true,
-            delivery: Delivery::Lossless,
+            delivery: delivery.delivery,
+            bounds: delivery.bounds,
+            ingest_bounds: delivery.ingest_bounds,
             follow_children: follow_fork,
             memory_interval,
         },

@@ -5,6 +5,7 @@
 
 mod attach;
 mod capture_file;
+mod delivery;
 mod detach;
 mod doctor;
 mod flamegraph;

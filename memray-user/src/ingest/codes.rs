@@ -10,6 +10,7 @@ use memray_ebpf::event::{CodeRecord, RawFrame, RawString, ThreadRecord};
 use rustc_hash::FxHashMap;
 
 use super::{
+    bounds::MAX_INSTRUCTIONS_PER_CODE,
     counters::{Counter, Counters},
     decode::LineTable,
     frames::{FrameIndex, FrameText, Frames},
@@ -205,7 +206,9 @@ impl Entry {
             kind: FrameKind::Python,
         };
         let index = naming.frames.intern(&text);
-        self.frames.insert(frame.instruction, index);
+        if self.frames.len() < MAX_INSTRUCTIONS_PER_CODE {
+            self.frames.insert(frame.instruction, index);
+        }
         index
     }
 

@@ -25,10 +25,14 @@ pub enum Counter {
     NotProbed,
     AfterEnd,
     ArenaOfFree,
+    EndedWithoutRecord,
+    StackTableFull,
+    SiteTableFull,
+    FrameTableFull,
 }
 
 impl Counter {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,
@@ -46,6 +50,10 @@ impl Counter {
         Self::NotProbed,
         Self::AfterEnd,
         Self::ArenaOfFree,
+        Self::EndedWithoutRecord,
+        Self::StackTableFull,
+        Self::SiteTableFull,
+        Self::FrameTableFull,
     ];
 
     /// The name in captures: stable.
@@ -68,6 +76,10 @@ impl Counter {
             Self::NotProbed => "not_probed",
             Self::AfterEnd => "after_end",
             Self::ArenaOfFree => "arena_of_free",
+            Self::EndedWithoutRecord => "ended_without_record",
+            Self::StackTableFull => "stack_table_full",
+            Self::SiteTableFull => "site_table_full",
+            Self::FrameTableFull => "frame_table_full",
         }
     }
 
@@ -105,13 +117,25 @@ impl Counter {
             Self::ArenaOfFree => {
                 "reservations that glibc made for the arena of a thread whose first call was `free`, left out"
             }
+            Self::EndedWithoutRecord => "blocks that were ended by a free that found the ring full",
+            Self::StackTableFull => {
+                "stacks beyond the largest number that is kept (`--max-stacks`), shown as one"
+            }
+            Self::SiteTableFull => {
+                "allocations of stacks and threads beyond the largest number that is kept (`--max-stacks`), shown with one stack"
+            }
+            Self::FrameTableFull => {
+                "frames and names beyond the largest number that is kept (`--max-stacks`), shown as one"
+            }
         }
     }
 
     pub const fn kind(self) -> StatKind {
         match self {
             Self::MalformedRecord | Self::UnknownProcess | Self::NotProbed => StatKind::Lost,
-            Self::FreeOfUnknown | Self::AfterEnd | Self::ArenaOfFree => StatKind::Neutral,
+            Self::FreeOfUnknown | Self::AfterEnd | Self::ArenaOfFree | Self::EndedWithoutRecord => {
+                StatKind::Neutral
+            }
             _ => StatKind::Degraded,
         }
     }
@@ -189,6 +213,12 @@ impl Counters {
         self.shared[counter as usize].add(0);
     }
 
+    pub fn add_many(&mut self, counter: Counter, events: u64) {
+        let tally = &mut self.shared[counter as usize];
+        tally.events += events;
+        tally.changed |= events > 0;
+    }
+
     /// An event has come out of the ring and is in the capture.
     pub fn recorded(&mut self, kind: EventKind) {
         self.recorded[kind as usize] += 1;
@@ -224,7 +254,11 @@ impl Counters {
                 let events = stats.values[stat as usize];
                 if events != std::mem::replace(&mut stats.written[stat as usize], events) {
                     let names = (stat.name(), stat.kind(), stat.describe());
-                    rows.push(row(stats.process_id, names, events, 0));
+                    let bytes = match stat {
+                        StatId::AllocationRingFull => stats.values[StatId::AllocationRingFullBytes as usize],
+                        _ => 0,
+                    };
+                    rows.push(row(stats.process_id, names, events, bytes));
                 }
             }
         }
@@ -322,7 +356,8 @@ mod tests {
         counters.add(0, Counter::ImplicitFree, 10);
         counters.add(0, Counter::ImplicitFree, 5);
         let mut values = [0; StatId::COUNT];
-        values[StatId::FreeRingFull as usize] = 4;
+        values[StatId::AllocationRingFull as usize] = 4;
+        values[StatId::AllocationRingFullBytes as usize] = 99;
         counters.set_kernel_stats(None, &values);
         let figures = |rows: Vec<LossRow>| -> Vec<_> {
             rows.into_iter()
@@ -332,7 +367,14 @@ mod tests {
         assert_eq!(
             figures(counters.take_rows()),
             [
-                (None, "free_ring_full".to_owned(), "lost".to_owned(), 4, 0),
+                (None, "allocation_ring_full".to_owned(), "lost".to_owned(), 4, 99),
+                (
+                    None,
+                    "allocation_ring_full_bytes".to_owned(),
+                    "neutral".to_owned(),
+                    99,
+                    0
+                ),
                 (Some(1), "implicit_free".to_owned(), "degraded".to_owned(), 2, 15),
             ]
         );

@@ -17,10 +17,15 @@ pub mod marker {
     pub const UNREADABLE: &str = "<unreadable frames>";
     pub const NO_PYTHON: &str = "<no Python frames>";
     pub const STACK_LOST: &str = "<stack lost>";
+    /// More stacks, sites or frames than are kept.
+    pub const TOO_MANY: &str = "<too many stacks>";
 }
 
 /// The function of a frame whose code object has never been described.
 pub const UNKNOWN_FUNCTION: &str = "<unknown function>";
+
+/// In place of names beyond the bound.
+const TOO_MANY_NAMES: &str = "<too many names>";
 
 /// Index of a frame inside `ingest`, dense from 0; not the public id.
 pub type FrameIndex = u32;
@@ -52,8 +57,12 @@ struct Frame {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Frames {
+    most: usize,
+    most_string_bytes: usize,
+    string_bytes: usize,
+    beyond_bound: u64,
     strings: FxHashSet<Arc<str>>,
     all: Vec<Frame>,
     by_text: FxHashMap<FrameText, FrameIndex>,
@@ -63,8 +72,36 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// `most` is the number of frames beyond which only markers are added.
+    pub fn new(most: usize, most_string_bytes: usize) -> Self {
+        Self {
+            most,
+            most_string_bytes,
+            string_bytes: 0,
+            beyond_bound: 0,
+            strings: FxHashSet::default(),
+            all: Vec::new(),
+            by_text: FxHashMap::default(),
+            unresolved: FxHashMap::default(),
+            new: Vec::new(),
+            published: 0,
+        }
+    }
+
     /// The text, kept once for all that show it.
     pub fn string(&mut self, text: &str) -> Arc<str> {
+        if let Some(kept) = self.strings.get(text) {
+            return Arc::clone(kept);
+        }
+        if self.string_bytes.saturating_add(text.len()) > self.most_string_bytes {
+            self.beyond_bound += 1;
+            return TOO_MANY_NAMES.into();
+        }
+        self.string_bytes += text.len();
+        self.keep(text)
+    }
+
+    fn keep(&mut self, text: &str) -> Arc<str> {
         if let Some(kept) = self.strings.get(text) {
             return Arc::clone(kept);
         }
@@ -73,9 +110,18 @@ impl Frames {
         kept
     }
 
+    /// Frames and names that were shown as others since the last call, because there are too many.
+    pub fn take_beyond_bound(&mut self) -> u64 {
+        std::mem::take(&mut self.beyond_bound)
+    }
+
     pub fn intern(&mut self, text: &FrameText) -> FrameIndex {
         if let Some(&index) = self.by_text.get(text) {
             return index;
+        }
+        if self.all.len() >= self.most && text.kind != FrameKind::Marker {
+            self.beyond_bound += 1;
+            return self.marker(marker::TOO_MANY);
         }
         let index = self.push(text.clone());
         self.by_text.insert(text.clone(), index);
@@ -84,8 +130,8 @@ impl Frames {
 
     pub fn marker(&mut self, name: &str) -> FrameIndex {
         let text = FrameText {
-            function: self.string(name),
-            file: self.string(""),
+            function: self.keep(name),
+            file: self.keep(""),
             line: 0,
             kind: FrameKind::Marker,
         };
@@ -102,8 +148,12 @@ impl Frames {
         if let Some(known) = self.unresolved.get(&key) {
             return known.index;
         }
+        if self.all.len() >= self.most {
+            self.beyond_bound += 1;
+            return self.marker(marker::TOO_MANY);
+        }
         let text = FrameText {
-            function: self.string(UNKNOWN_FUNCTION),
+            function: self.keep(UNKNOWN_FUNCTION),
             file: self.string(""),
             line: 0,
             kind: FrameKind::Python,
@@ -166,5 +216,33 @@ impl Frames {
         let index = FrameIndex::try_from(self.all.len()).expect("2^32 frames do not fit in memory");
         self.all.push(Frame { text, id: 0 });
         index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_bound_frames_and_names_are_shown_as_one() {
+        let mut frames = Frames::new(1, 10);
+        let mut intern = |function: &str| {
+            let text = FrameText {
+                function: frames.string(function),
+                file: frames.string(""),
+                line: 1,
+                kind: FrameKind::Python,
+            };
+            let index = frames.intern(&text);
+            (
+                frames.text(index).function.to_string(),
+                frames.take_beyond_bound(),
+            )
+        };
+        assert_eq!(intern("first"), ("first".to_owned(), 0));
+        assert_eq!(intern("other"), (marker::TOO_MANY.to_owned(), 1));
+        assert_eq!(intern("first"), ("first".to_owned(), 0));
+        // No room for its name either.
+        assert_eq!(intern("third"), (marker::TOO_MANY.to_owned(), 2));
     }
 }

@@ -4,6 +4,9 @@
 //! failed. The free is held back until the same thread speaks again, so it takes effect together with the new
 //! block, as in memray, which records a free and an allocation once `realloc` has returned. Nothing ever has to be
 //! taken back.
+//!
+//! A free without a record ends a block by time, so of each block the true time is known, also where the capture shows
+//! a later one because times in it do not run backwards.
 
 use rustc_hash::FxHashMap;
 
@@ -21,19 +24,23 @@ pub struct Block {
     pub site: SiteId,
     id_low: u32,
     sequence_low: u32,
-    /// Bits 32 to 47 of the id, then those of the sequence.
+    /// Bits 32 to 47 of the id, then bits 32 to 46 of the sequence, then [`IS_MOVED`].
     high: u32,
 }
+
+/// Bit of [`Block::high`]: the block was made before its `alloc_ts`.
+const IS_MOVED: u32 = 1 << 31;
+
 const _: () = assert!(size_of::<(u64, Block)>() == 40);
 
 impl Block {
-    /// `id` and `sequence` are kept in 48 bits each: 2.8e14 allocations.
+    /// `id` is kept in 48 bits, `sequence` in 47: 1.4e14 allocations.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the halves are taken apart on purpose"
     )]
     pub fn new(size_bytes: u64, alloc_ts: u64, site: SiteId, id: AllocationId, sequence: u64) -> Self {
-        let high = (id >> 32 & 0xffff) as u32 | ((sequence >> 32 & 0xffff) as u32) << 16;
+        let high = (id >> 32 & 0xffff) as u32 | ((sequence >> 32 & 0x7fff) as u32) << 16;
         Self {
             size_bytes,
             alloc_ts,
@@ -50,7 +57,7 @@ impl Block {
 
     /// Number of the allocation in its thread.
     pub fn sequence(&self) -> u64 {
-        u64::from(self.sequence_low) | u64::from(self.high >> 16) << 32
+        u64::from(self.sequence_low) | u64::from(self.high >> 16 & 0x7fff) << 32
     }
 }
 
@@ -73,6 +80,8 @@ struct PendingFree {
 pub struct Blocks {
     by_address: FxHashMap<u64, Block>,
     pending_by_tid: FxHashMap<u32, PendingFree>,
+    /// When the blocks were made that have [`IS_MOVED`].
+    true_ts: FxHashMap<u64, u64>,
 }
 
 impl Blocks {
@@ -88,13 +97,34 @@ impl Blocks {
         self.by_address.is_empty()
     }
 
-    /// Returns the block that was still alive at the address.
-    pub fn insert(&mut self, address: u64, block: Block) -> Option<Block> {
-        self.by_address.insert(address, block)
+    /// Returns the block that was still alive at the address. `true_ts` is not after the block's `alloc_ts`.
+    pub fn insert(&mut self, address: u64, mut block: Block, true_ts: u64) -> Option<Block> {
+        let old = self.remove(address);
+        if true_ts != block.alloc_ts {
+            block.high |= IS_MOVED;
+            self.true_ts.insert(address, true_ts);
+        }
+        self.by_address.insert(address, block);
+        old
     }
 
     pub fn remove(&mut self, address: u64) -> Option<Block> {
-        self.by_address.remove(&address)
+        let block = self.by_address.remove(&address)?;
+        if block.high & IS_MOVED != 0 {
+            self.true_ts.remove(&address);
+        }
+        Some(block)
+    }
+
+    /// Removes the block at the address if it was made before this time.
+    pub fn remove_older(&mut self, address: u64, ts: u64) -> Option<Block> {
+        let block = self.by_address.get(&address)?;
+        let true_ts = if block.high & IS_MOVED == 0 {
+            block.alloc_ts
+        } else {
+            self.true_ts.get(&address).copied().unwrap_or(block.alloc_ts)
+        };
+        if true_ts < ts { self.remove(address) } else { None }
     }
 
     pub fn has_pending(&self) -> bool {
@@ -127,7 +157,7 @@ impl Blocks {
             .filter(|block| self.by_address.get(&pending.address) == Some(block));
         Some(match unchanged {
             Some(block) => {
-                self.by_address.remove(&pending.address);
+                self.remove(pending.address);
                 Settled::Ended(block)
             }
             None => Settled::Unknown,
@@ -158,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_sequences_keep_48_bits() {
+    fn ids_keep_48_bits_and_sequences_47() {
         for (id, sequence) in [
             (0, 0),
             (1, 2),
             (u64::from(u32::MAX), 1 << 32),
-            ((1 << 48) - 1, 1 << 47),
-            (1 << 47, (1 << 48) - 1),
+            ((1 << 48) - 1, 1 << 46),
+            (1 << 47, (1 << 47) - 1),
         ] {
             let block = Block::new(u64::MAX, u64::MAX, u32::MAX, id, sequence);
             assert_eq!((block.id(), block.sequence()), (id, sequence));
@@ -174,24 +204,45 @@ mod tests {
     #[test]
     fn a_held_back_free_ends_the_block_it_saw_and_no_other() {
         let mut blocks = Blocks::default();
-        blocks.insert(0x10, block(1));
+        blocks.insert(0x10, block(1), 1);
         blocks.begin_free(7, 0x10);
         assert_eq!(blocks.pending_tid(0x10), Some(7));
         assert_eq!(blocks.settle(8), None);
         assert_eq!(blocks.settle(7), Some(Settled::Ended(block(1))));
         assert_eq!(blocks.settle(7), None);
 
-        blocks.insert(0x10, block(2));
+        blocks.insert(0x10, block(2), 1);
         blocks.begin_free(7, 0x10);
-        assert_eq!(blocks.insert(0x10, block(3)), Some(block(2)));
+        assert_eq!(blocks.insert(0x10, block(3), 1), Some(block(2)));
         assert_eq!(blocks.settle(7), Some(Settled::Unknown));
         assert_eq!(blocks.get(0x10), Some(&block(3)));
     }
 
     #[test]
+    fn what_is_older_than_a_free_goes_by_the_true_time() {
+        // Shown and true time of a block, time of a free, whether the free ends the block.
+        for (alloc_ts, true_ts, free_ts, expect) in [
+            (10, 10, 11, true),
+            (10, 10, 10, false),
+            (10, 10, 9, false),
+            (10, 7, 8, true),
+            (10, 7, 7, false),
+        ] {
+            let mut blocks = Blocks::default();
+            // An older block at the address, with another time of its own, is no matter.
+            blocks.insert(0x10, Block::new(8, 5, 2, 1, 3), 4);
+            blocks.insert(0x10, Block::new(8, alloc_ts, 2, 2, 3), true_ts);
+            let found = blocks.remove_older(0x10, free_ts);
+            assert_eq!(found.is_some(), expect, "{alloc_ts} {true_ts} {free_ts}");
+            assert_eq!(blocks.is_empty(), expect);
+            assert_eq!(blocks.true_ts.len(), usize::from(!expect && alloc_ts != true_ts));
+        }
+    }
+
+    #[test]
     fn a_failed_realloc_changes_nothing() {
         let mut blocks = Blocks::default();
-        blocks.insert(0x10, block(1));
+        blocks.insert(0x10, block(1), 1);
         blocks.begin_free(7, 0x10);
         assert!(!blocks.undo_free(7, 0x20));
         assert!(blocks.undo_free(7, 0x10));

@@ -14,12 +14,14 @@
 //! [`IngestOptions::clock_base_ns`] and never run backwards, since records can be a few microseconds out of order
 //! in time while their order is true.
 
+pub mod bounds;
 pub mod codes;
 pub mod counters;
 pub mod decode;
 pub mod frames;
 pub mod histogram;
 pub mod live;
+pub mod lost_frees;
 pub mod mapped;
 pub mod maps;
 pub mod process;
@@ -49,6 +51,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub use script::ScriptStart;
 
 use self::{
+    bounds::IngestBounds,
     counters::{Counter, EventKind},
     decode::{Record, decode},
     process::Process,
@@ -66,6 +69,7 @@ pub struct IngestOptions {
     pub script: ScriptStart,
     /// Length of an interval of the timeline.
     pub interval: Interval,
+    pub bounds: IngestBounds,
 }
 
 /// See the module.
@@ -88,6 +92,7 @@ pub struct Ingest {
 
 impl Ingest {
     pub fn new(options: IngestOptions) -> Self {
+        let shared = Shared::new(options.clock_base_ns, options.bounds);
         Self {
             options,
             last_ts: 0,
@@ -95,7 +100,7 @@ impl Ingest {
             by_pid: FxHashMap::default(),
             left_out: FxHashSet::default(),
             last_process: None,
-            shared: Shared::default(),
+            shared,
             site_intervals: SiteIntervals::default(),
             site_timeline: Vec::new(),
             live_of_ended: Vec::new(),
@@ -187,6 +192,7 @@ impl Ingest {
             return;
         };
         let header = record.header();
+        self.end_lost_before(header.time_ns);
         let kind = event_kind(&record);
         let Some(index) = self.process_of(header.pid) else {
             // What is said of threads and programs of others says nothing that is missing here.
@@ -213,11 +219,41 @@ impl Ingest {
         self.last_ts = ts;
         if let Some(kind) = kind {
             self.shared.counters.recorded(kind);
-            if let Some(ended) = self.site_intervals.advance(ts) {
-                self.shared.sites.take_interval(ended, &mut self.site_timeline);
-            }
+            self.advance(ts);
         }
         dispatch(index, &mut self.processes[index], &record, ts, &mut self.shared);
+    }
+
+    /// A free of a process without a record, in any order: whatever lived at the address at that time has ended. All
+    /// records from before it must be pushed before the second [`Ingest::turn_lost_frees`] after this.
+    pub fn lost_free(&mut self, pid: u32, address: u64, time_ns: u64) {
+        self.shared.lost_frees.add(pid, address, time_ns);
+    }
+
+    /// No record will come from before the frees that were told before the turn before this: they take effect.
+    pub fn turn_lost_frees(&mut self) {
+        self.end_lost_before(self.shared.lost_frees.old_before());
+        self.shared.lost_frees.turn();
+    }
+
+    /// Closes the interval of the sites' timeline if it is over at `ts`, before anything changes then.
+    fn advance(&mut self, ts: u64) {
+        if let Some(ended) = self.site_intervals.advance(ts) {
+            self.shared.sites.take_interval(ended, &mut self.site_timeline);
+        }
+    }
+
+    fn end_lost_before(&mut self, time_ns: u64) {
+        while let Some((pid, address, free_ns)) = self.shared.lost_frees.take_before(time_ns) {
+            let Some(index) = self.process_of(pid) else {
+                continue;
+            };
+            let ts = self.time(free_ns);
+            self.last_ts = ts;
+            self.advance(ts);
+            let free_ts = free_ns.saturating_sub(self.options.clock_base_ns);
+            self.processes[index].lost_free(address, free_ts, ts, &mut self.shared);
+        }
     }
 
     /// What of a process is resident; kept in the interval of the timeline in which `time_ns` lies. Ignored before
@@ -374,6 +410,8 @@ impl Ingest {
         batch.threads = self.shared.threads.take_rows();
         batch.stacks = self.shared.tree.take_rows();
         batch.frames = self.shared.frames.take_rows();
+        let beyond = self.shared.frames.take_beyond_bound();
+        self.shared.counters.add_many(Counter::FrameTableFull, beyond);
         batch.losses = self.shared.counters.take_rows();
         batch
     }

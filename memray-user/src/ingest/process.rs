@@ -119,7 +119,8 @@ impl Process {
         let owner = self.owner(stack, thread_id, allocator, ts, shared);
         let id = self.new_id(owner.site, address, Home::Blocks, shared);
         let block = Block::new(size_bytes, ts, owner.site, id, owner.sequence);
-        if let Some(old) = self.blocks.insert(address, block) {
+        let true_ts = header.time_ns.saturating_sub(shared.clock_base_ns);
+        if let Some(old) = self.blocks.insert(address, block, true_ts.min(ts)) {
             if old.site != STARTUP_SITE {
                 shared
                     .counters
@@ -129,6 +130,27 @@ impl Process {
         }
         shared.threads.allocated(thread_id);
         self.count(owner, allocator, size_bytes, shared);
+        if shared.lost_frees.has_ended(header.pid, address, header.time_ns) {
+            self.lost_free(address, u64::MAX, ts, shared);
+        }
+    }
+
+    /// A free without a record has ended what was made at the address before `free_ts`.
+    pub fn lost_free(&mut self, address: u64, free_ts: u64, ts: u64, shared: &mut Shared) {
+        let Some(block) = self.blocks.remove_older(address, free_ts) else {
+            return;
+        };
+        if block.site != STARTUP_SITE {
+            shared
+                .counters
+                .add(self.index, Counter::EndedWithoutRecord, block.size_bytes);
+        }
+        // What its thread allocated meanwhile may be missing too: nothing can be said of how short it lived.
+        let end = End {
+            whole: false,
+            ..End::of_block(&block)
+        };
+        self.end(&end, ts, shared);
     }
 
     pub fn free(&mut self, record: &FreeRecord, allocator: Allocator, ts: u64, shared: &mut Shared) {
@@ -254,11 +276,15 @@ impl Process {
             };
         }
         let stack_id = shared.tree.publish(stack.node, &mut shared.frames);
-        let key = SiteKey {
+        let mut key = SiteKey {
             stack_id,
             thread_id,
             allocator,
         };
+        if !shared.sites.has_room_for(key) {
+            shared.counters.add(self.index, Counter::SiteTableFull, 0);
+            key.stack_id = shared.tree.publish(shared.too_many.node, &mut shared.frames);
+        }
         Owner {
             site: shared.sites.id(key, self.totals.epoch()),
             alloc_ts: ts,

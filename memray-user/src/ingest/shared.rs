@@ -1,11 +1,13 @@
 //! What all processes of a capture share: sites, stacks, threads, the rows of the batch, and the counters.
 
 use super::{
+    bounds::IngestBounds,
     codes::{CodeReader, Naming},
     counters::Counters,
     frames::Frames,
+    lost_frees::LostFrees,
     sites::Sites,
-    stacks::{KnownStack, lost_stack, no_python_stack},
+    stacks::{KnownStack, lost_stack, no_python_stack, too_many_stack},
     threads::Threads,
     tree::Tree,
     window::Window,
@@ -26,19 +28,26 @@ pub struct Shared {
     pub mappings: Vec<MappingRow>,
     pub freed: Vec<FreedRow>,
     pub counters: Counters,
+    pub lost_frees: LostFrees,
+    /// `CLOCK_MONOTONIC` at time 0 of the capture.
+    pub clock_base_ns: u64,
     /// The stack of an event outside Python.
     pub no_python: KnownStack,
     /// The stack of an event whose own could not be sent.
     pub lost: KnownStack,
+    /// The stack of an event of a site beyond the bound.
+    pub too_many: KnownStack,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        let (mut tree, mut frames) = (Tree::default(), Frames::default());
+impl Shared {
+    pub fn new(clock_base_ns: u64, bounds: IngestBounds) -> Self {
+        let mut tree = Tree::new(bounds.stacks);
+        let mut frames = Frames::new(bounds.frames(), bounds.name_bytes);
         let no_python = no_python_stack(&mut tree, &mut frames);
         let lost = lost_stack(&mut tree, &mut frames);
+        let too_many = too_many_stack(&mut tree, &mut frames);
         Self {
-            sites: Sites::default(),
+            sites: Sites::new(bounds.sites()),
             tree,
             frames,
             threads: Threads::default(),
@@ -47,13 +56,14 @@ impl Default for Shared {
             mappings: Vec::new(),
             freed: Vec::new(),
             counters: Counters::default(),
+            lost_frees: LostFrees::default(),
+            clock_base_ns,
             no_python,
             lost,
+            too_many,
         }
     }
-}
 
-impl Shared {
     /// What naming frames needs, and the tree beside it. `process` is the process's index inside `ingest`.
     pub fn naming<'ingest>(
         &'ingest mut self,

@@ -48,8 +48,9 @@ struct Site {
 }
 
 /// See the module. Site ids count from 1; 0 is the start-up's and not kept here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sites {
+    most: usize,
     all: Vec<Site>,
     ids: FxHashMap<SiteKey, SiteId>,
     changed_in_batch: Vec<SiteId>,
@@ -57,6 +58,21 @@ pub struct Sites {
 }
 
 impl Sites {
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            all: Vec::new(),
+            ids: FxHashMap::default(),
+            changed_in_batch: Vec::new(),
+            changed_in_interval: Vec::new(),
+        }
+    }
+
+    /// Whether the site is there or can be added without going beyond the bound.
+    pub fn has_room_for(&self, key: SiteKey) -> bool {
+        self.all.len() < self.most || self.ids.contains_key(&key)
+    }
+
     pub fn id(&mut self, key: SiteKey, epoch: u64) -> SiteId {
         if let Some(&id) = self.ids.get(&key) {
             return id;

@@ -11,6 +11,7 @@ use memray_ebpf::{
 use rustc_hash::FxHashMap;
 
 use super::{
+    bounds::MAX_STACK_NUMBERS,
     codes::{Codes, Naming},
     counters::Counter,
     decode::StackFrames,
@@ -50,6 +51,8 @@ struct Unfinished {
 #[derive(Debug, Default)]
 pub struct Stacks {
     known: FxHashMap<u64, KnownStack>,
+    /// Those that have not been used for long.
+    older: FxHashMap<u64, KnownStack>,
     /// By the thread that walks.
     unfinished: FxHashMap<u32, Unfinished>,
     /// Kept for its room.
@@ -57,8 +60,20 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    pub fn get(&self, stack_id: u64) -> Option<KnownStack> {
-        self.known.get(&stack_id).copied()
+    pub fn get(&mut self, stack_id: u64) -> Option<KnownStack> {
+        if let Some(known) = self.known.get(&stack_id) {
+            return Some(*known);
+        }
+        let known = self.older.remove(&stack_id)?;
+        self.remember(stack_id, known);
+        Some(known)
+    }
+
+    fn remember(&mut self, stack_id: u64, known: KnownStack) {
+        if self.known.len() >= MAX_STACK_NUMBERS {
+            self.older = std::mem::take(&mut self.known);
+        }
+        self.known.insert(stack_id, known);
     }
 
     pub fn add_frames(&mut self, part: &StackFrames<'_>) {
@@ -108,7 +123,7 @@ impl Stacks {
             naming.counters.add(naming.process, Counter::StackIncomplete, 0);
             lost_stack(tree, naming.frames)
         };
-        self.known.insert(end.stack_id, known);
+        self.remember(end.stack_id, known);
         self.spare = unfinished.frames;
         self.spare.clear();
     }
@@ -129,10 +144,15 @@ pub fn no_python_stack(tree: &mut Tree, frames: &mut Frames) -> KnownStack {
     marker_stack(marker::NO_PYTHON, tree, frames)
 }
 
+/// The stack of what is beyond a bound.
+pub fn too_many_stack(tree: &mut Tree, frames: &mut Frames) -> KnownStack {
+    marker_stack(marker::TOO_MANY, tree, frames)
+}
+
 fn marker_stack(name: &str, tree: &mut Tree, frames: &mut Frames) -> KnownStack {
     let frame = frames.marker(name);
     KnownStack {
-        node: tree.child(Node::ROOT, frame),
+        node: tree.marker(frame),
         outermost: Outermost::Elsewhere,
     }
 }
@@ -157,7 +177,7 @@ impl Walk<'_, '_> {
         let mut node = Node::ROOT;
         if let Some(name) = cut {
             let frame = self.naming.frames.marker(name);
-            node = self.tree.child(node, frame);
+            node = self.tree.marker(frame);
         }
         let mut outermost = Outermost::Elsewhere;
         for &raw in self.frames.iter().rev() {
@@ -174,7 +194,12 @@ impl Walk<'_, '_> {
                     None => Outermost::Undescribed(raw.code()),
                 };
             }
-            node = self.tree.child(node, frame);
+            let Some(inner) = self.tree.child(node, frame) else {
+                let process = self.naming.process;
+                self.naming.counters.add(process, Counter::StackTableFull, 0);
+                return too_many_stack(self.tree, self.naming.frames);
+            };
+            node = inner;
         }
         if node == Node::ROOT {
             return no_python_stack(self.tree, self.naming.frames);

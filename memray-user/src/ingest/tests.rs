@@ -4,6 +4,7 @@
 
 mod conformance;
 mod harness;
+mod lost;
 mod naive;
 mod names;
 mod pages;

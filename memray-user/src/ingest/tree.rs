@@ -29,6 +29,7 @@ struct NodeData {
 /// See the module.
 #[derive(Debug)]
 pub struct Tree {
+    most: usize,
     nodes: Vec<NodeData>,
     children: FxHashMap<(Node, FrameIndex), Node>,
     path: Vec<Node>,
@@ -36,8 +37,9 @@ pub struct Tree {
     new: Vec<StackRow>,
 }
 
-impl Default for Tree {
-    fn default() -> Self {
+impl Tree {
+    /// `most` is the number of nodes beyond which only markers are added.
+    pub fn new(most: usize) -> Self {
         let root = NodeData {
             parent: Node::ROOT,
             frame: 0,
@@ -45,6 +47,7 @@ impl Default for Tree {
             stack_id: 0,
         };
         Self {
+            most,
             nodes: vec![root],
             children: FxHashMap::default(),
             path: Vec::new(),
@@ -52,14 +55,24 @@ impl Default for Tree {
             new: Vec::new(),
         }
     }
-}
 
-impl Tree {
-    /// The stack that goes on inwards from `parent` with a frame.
-    pub fn child(&mut self, parent: Node, frame: FrameIndex) -> Node {
+    /// The stack that goes on inwards from `parent` with a frame; none if it is new and beyond the bound.
+    pub fn child(&mut self, parent: Node, frame: FrameIndex) -> Option<Node> {
         if let Some(&node) = self.children.get(&(parent, frame)) {
-            return node;
+            return Some(node);
         }
+        (self.nodes.len() < self.most).then(|| self.add(parent, frame))
+    }
+
+    /// The stack that is only a marker, of which there are few.
+    pub fn marker(&mut self, frame: FrameIndex) -> Node {
+        match self.children.get(&(Node::ROOT, frame)) {
+            Some(&node) => node,
+            None => self.add(Node::ROOT, frame),
+        }
+    }
+
+    fn add(&mut self, parent: Node, frame: FrameIndex) -> Node {
         let node = Node(u32::try_from(self.nodes.len()).expect("2^32 stacks do not fit in memory"));
         let depth = self.nodes[parent.0 as usize].depth + 1;
         self.nodes.push(NodeData {
@@ -112,12 +125,12 @@ mod tests {
 
     #[test]
     fn only_what_is_named_has_rows_and_parents_come_first() {
-        let (mut frames, mut tree) = (Frames::default(), Tree::default());
+        let (mut frames, mut tree) = (Frames::new(9, 999), Tree::new(5));
         let [outer, middle, inner] = ["outer", "middle", "inner"].map(|name| frames.marker(name));
-        let first = tree.child(Node::ROOT, outer);
-        let second = tree.child(first, middle);
-        let third = tree.child(second, inner);
-        assert_eq!(tree.child(first, middle), second);
+        let first = tree.child(Node::ROOT, outer).unwrap();
+        let second = tree.child(first, middle).unwrap();
+        let third = tree.child(second, inner).unwrap();
+        assert_eq!(tree.child(first, middle), Some(second));
         assert_eq!(tree.take_rows(), []);
 
         assert_eq!(tree.publish(second, &mut frames), 2);
@@ -131,5 +144,18 @@ mod tests {
         assert_eq!(frames.take_rows().len(), 3);
         assert_eq!(tree.publish(first, &mut frames), 1);
         assert_eq!(tree.take_rows(), []);
+    }
+
+    #[test]
+    fn beyond_the_bound_only_markers_are_added() {
+        let (mut frames, mut tree) = (Frames::new(9, 999), Tree::new(2));
+        let [outer, other] = ["outer", "other"].map(|name| frames.marker(name));
+        let known = tree.child(Node::ROOT, outer);
+        assert!(known.is_some());
+        assert_eq!(tree.child(Node::ROOT, other), None);
+        assert_eq!(tree.child(Node::ROOT, outer), known);
+        let marker = tree.marker(other);
+        assert_eq!(tree.marker(other), marker);
+        assert_eq!(tree.child(Node::ROOT, other), Some(marker));
     }
 }

@@ -1,6 +1,7 @@
 //! What the reader of a report has to know about its figures: losses, a recording without an end, processes that were
 //! not seen from their beginning.
 
+mod consequences;
 mod processes;
 
 use std::{collections::BTreeMap, io::Write};
@@ -94,6 +95,7 @@ impl Notices {
             sum.0 = sum.0.saturating_add(loss.events);
             sum.1 = sum.1.saturating_add(loss.bytes);
         }
+        let consequences = consequences::of(|kind, reason| sums.contains_key(&(kind, reason)));
         let notice = |((kind, reason), (events, bytes, description)): ((_, &str), (u64, u64, &str))| {
             let bytes = if bytes == 0 {
                 String::new()
@@ -113,7 +115,9 @@ impl Notices {
             );
             Notice { kind, text }
         };
-        Self(sums.into_iter().map(notice).collect())
+        let mut notices: Vec<Notice> = sums.into_iter().map(notice).collect();
+        notices.extend(consequences);
+        Self(notices)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -219,7 +223,8 @@ mod tests {
             "⚠️  The recording is incomplete:\n\
              \t- the recording is still running or was cut off; the figures are those of its last commit\n\
              \t- 12 allocations that found the ring full and are missing, 3.000kB (allocation_ring_full)\n\
-             \t- 1 stacks that could not be read to their end (stack_fault)\n"
+             \t- 1 stacks that could not be read to their end (stack_fault)\n\
+             \t- what is missing is missing from every location: counts and bytes are at least those shown\n"
         );
     }
 
@@ -270,7 +275,8 @@ mod tests {
         builder.lose("degraded", "stack_fault", 0, 0, "nothing happened");
         assert_eq!(
             text(&builder),
-            "⚠️  The recording is incomplete:\n\t- 2,000 frees that are missing (free_ring_full)\n"
+            "⚠️  The recording is incomplete:\n\t- 2,000 frees that are missing (free_ring_full)\n\
+             \t- leaks are not reliable: of some blocks and mappings it is not known whether they have ended\n"
         );
     }
 }

@@ -138,6 +138,7 @@ pub fn write_stats(
     }
     report.beside(&statistics)?;
     report.startup(&statistics.totals)?;
+    report.held_back(&statistics.losses)?;
     let notices = Notices::new(&statistics.metadata, &statistics.losses, &statistics.profile);
     if !notices.is_empty() {
         writeln!(report.output)?;
@@ -332,6 +333,28 @@ impl Report<'_> {
         self.heading("🚀 Left out, because made before the program's own code began:")?;
         let size = size_text(totals.startup_bytes);
         writeln!(self.output, "\t{} allocations, {size}", totals.startup_count)?;
+        Ok(())
+    }
+
+    /// The price of losing nothing.
+    fn held_back(&mut self, losses: &[LossRow]) -> Result<(), ReportError> {
+        let sum = |reason: &str| -> u64 {
+            let rows = losses.iter().filter(|row| row.reason == reason);
+            rows.fold(0, |sum, row| sum.saturating_add(row.events))
+        };
+        let (waits, waited_ns) = (sum("throttle_waits"), sum("throttle_wait_ns"));
+        if waits == 0 {
+            return Ok(());
+        }
+        writeln!(self.output)?;
+        self.heading("⏳ Held back so that nothing was lost, all threads together:")?;
+        let times = count_text(waits);
+        writeln!(
+            self.output,
+            "\t{}.{:03} s in {times} waits",
+            waited_ns / 1_000_000_000,
+            waited_ns / 1_000_000 % 1000
+        )?;
         Ok(())
     }
 }

@@ -67,6 +67,7 @@ pub fn record_attached(
     scheduling::raise_priority();
     let recorder = Recorder::load(RecorderOptions {
         delivery: capture.delivery,
+        bounds: capture.bounds,
         follow_children: capture.follow_children,
         may_start_threads: true,
     })?;

@@ -10,12 +10,13 @@ use super::{
     BATCH_INTERVAL,
     clock::{Clock, epoch_ms, monotonic_ns},
     control::ControlEvent,
+    lost_frees::{LostFreeReader, TURNS},
     remembered::Remembered,
     supervisor::Message,
     writer::WriterThread,
 };
 use crate::{
-    bpf::{BpfError, Counters, Heartbeat, Memories, Recorder, RingReader},
+    bpf::{Bounds, BpfError, Counters, Drained, Heartbeat, Memories, Recorder, RingPosition, RingReader},
     ingest::{CodeReader, Ingest, IngestOptions, ScriptStart, timeline::Interval},
     model::{Batch, LossRow, ProcessId, ProcessRow},
     store::{StoreError, meta_key},
@@ -90,6 +91,7 @@ impl Collector {
         recorder: &Recorder,
         writer: WriterThread,
         (clock, options): (Clock, IngestOptions),
+        bounds: Bounds,
         messages: Sender<Message>,
     ) -> Result<Self, BpfError> {
         let (requests, received) = sync_channel(1);
@@ -98,6 +100,7 @@ impl Collector {
             clock,
             memory_interval,
             ring: recorder.take_ring()?,
+            lost_frees: LostFreeReader::new(recorder, bounds.ring_bytes)?,
             counters: recorder.take_counters()?,
             heartbeat: recorder.take_heartbeat()?,
             memories: recorder.take_memories()?,
@@ -200,6 +203,7 @@ struct State {
     clock: Clock,
     memory_interval: Interval,
     ring: RingReader,
+    lost_frees: LostFreeReader,
     counters: Counters,
     heartbeat: Heartbeat,
     memories: Memories,
@@ -221,7 +225,7 @@ impl State {
             let now = monotonic_ns();
             // Without it threads that are held go on a little later: loud enough by itself.
             let _not_written = self.heartbeat.beat(now);
-            if self.drain_some() < RECORDS_AT_ONCE {
+            if let Drained::All(_) = self.drain_some() {
                 drained_ns = now;
                 self.ring.wait(POLL_INTERVAL);
             }
@@ -301,9 +305,11 @@ impl State {
         }
     }
 
-    fn drain_some(&mut self) -> u64 {
+    fn drain_some(&mut self) -> Drained {
         let Self {
             ring,
+            lost_frees,
+            counters,
             ingest,
             remembered,
             messages,
@@ -311,10 +317,16 @@ impl State {
             processes,
             ..
         } = self;
-        ring.drain(RECORDS_AT_ONCE, |record| {
+        let end = lost_frees.look(ring, counters, ingest);
+        ring.drain(RECORDS_AT_ONCE, end, |record| {
+            let event = ControlEvent::of(record);
+            if let Some(ControlEvent::Executed { .. }) = event {
+                // It ends the life whose blocks these are.
+                lost_frees.take(counters, ingest);
+            }
             ingest.push(record);
             remembered.note(record, memories);
-            if let Some(event) = ControlEvent::of(record) {
+            if let Some(event) = event {
                 if let ControlEvent::Executed { pid, .. } = event {
                     // What stays is in the way of nobody.
                     let _left = remembered.end(pid, memories);
@@ -327,11 +339,21 @@ impl State {
 
     /// Takes in all that is in the ring now, however much is added meanwhile.
     fn drain(&mut self) {
-        let end = self.ring.end();
+        self.drain_to(self.ring.end());
+        // Frees without a record too, as far as they had been told when this began.
+        for _ in 0..=TURNS {
+            self.drain_some();
+            if let Some(until) = self.lost_frees.until() {
+                self.drain_to(until);
+            }
+        }
+    }
+
+    fn drain_to(&mut self, end: RingPosition) {
         let mut unwritten_since = None;
         while !self.ring.has_passed(end) {
             let _not_written = self.heartbeat.beat(monotonic_ns());
-            if self.drain_some() > 0 {
+            if self.drain_some() != Drained::All(0) {
                 unwritten_since = None;
                 continue;
             }

@@ -16,6 +16,7 @@ mod collector;
 mod control;
 mod ends;
 mod error;
+mod lost_frees;
 mod plans;
 mod prepare;
 mod python;
@@ -40,8 +41,8 @@ pub use self::{
 };
 use self::{clock::Clock, collector::Collector, supervisor::Message, writer::WriterThread};
 use crate::{
-    bpf::{Delivery, Recorder},
-    ingest::{IngestOptions, timeline::Interval},
+    bpf::{Bounds, Delivery, Recorder},
+    ingest::{IngestOptions, bounds::IngestBounds, timeline::Interval},
     model::Batch,
     store::{CaptureWriter, Overwrite, meta_key},
 };
@@ -61,6 +62,8 @@ pub struct CaptureSettings {
     /// Count what the interpreter allocates before the program's own code.
     pub include_startup: bool,
     pub delivery: Delivery,
+    pub bounds: Bounds,
+    pub ingest_bounds: IngestBounds,
     /// Record children, and theirs.
     pub follow_children: bool,
     /// Of the memory curve.
@@ -80,9 +83,17 @@ fn start_collector(
     let options = IngestOptions {
         clock_base_ns: clock.base_ns(),
         interval: settings.memory_interval,
+        bounds: settings.ingest_bounds,
         ..IngestOptions::default()
     };
-    Ok(Collector::start(recorder, writer, (clock, options), messages)?)
+    let bounds = settings.bounds;
+    Ok(Collector::start(
+        recorder,
+        writer,
+        (clock, options),
+        bounds,
+        messages,
+    )?)
 }
 
 fn first_batch(settings: &CaptureSettings, clock: &Clock) -> Batch {
@@ -103,6 +114,7 @@ fn first_batch(settings: &CaptureSettings, clock: &Clock) -> Batch {
                 (settings.memory_interval.ns() / 1_000_000).to_string(),
             ),
             entry("delivery", format!("{:?}", settings.delivery).to_lowercase()),
+            entry("ring_bytes", settings.bounds.ring_bytes.to_string()),
         ],
         ..Batch::default()
     }

@@ -67,6 +67,7 @@ pub fn record(
 ) -> Result<Recorded, SessionError> {
     let options = RecorderOptions {
         delivery: settings.capture.delivery,
+        bounds: settings.capture.bounds,
         follow_children: settings.capture.follow_children,
         may_start_threads: false,
     };

@@ -15,7 +15,9 @@ use std::{
 use clap::{Args, ValueHint};
 
 use self::{program::Program, recording::Recording};
-use super::{capture_file::check_output, memory_interval::MemoryIntervalArguments};
+use super::{
+    capture_file::check_output, delivery::DeliveryArguments, memory_interval::MemoryIntervalArguments,
+};
 use crate::{error::CommandError, printer::Talk, target::launch::InheritedSignals};
 
 const USAGE: &str = "memray run [OPTIONS] FILE [ARGS]...
@@ -66,6 +68,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     memory: MemoryIntervalArguments,
 
+    #[command(flatten)]
+    delivery: DeliveryArguments,
+
     /// A script, a module or code with its arguments; after `--`, any command
     #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
     program: Vec<OsString>,
@@ -86,9 +91,11 @@ pub(super) fn execute(
         include_startup,
         follow_fork,
         memory,
+        delivery,
         program,
     } = arguments;
     let memory_interval = memory.interval()?;
+    let delivery = delivery.check()?;
     let talk = if quiet { Talk::Quiet } else { Talk::Normal };
     let kind = program::kind(module, code, is_command(words, &program))?;
     let program = Program::find(kind, &python, program)?;
@@ -101,6 +108,7 @@ pub(super) fn execute(
         include_startup,
         follow_fork,
         memory_interval,
+        delivery,
         talk,
     }
     .execute(signals)

@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use super::program::{Kind, Program};
 use crate::{
-    bpf::{BpfError, Delivery},
-    cli::{capture_file::next_steps, owner::behind_sudo, reading::say_notices},
+    bpf::BpfError,
+    cli::{capture_file::next_steps, delivery::DeliverySettings, owner::behind_sudo, reading::say_notices},
     error::{Blame, CommandError},
     ingest::timeline::Interval,
     printer::{Printer, Talk},
@@ -28,6 +28,7 @@ pub(super) struct Recording {
     pub(super) include_startup: bool,
     pub(super) follow_fork: bool,
     pub(super) memory_interval: Interval,
+    pub(super) delivery: DeliverySettings,
     pub(super) talk: Talk,
 }
 
@@ -94,6 +95,7 @@ impl Recording {
             include_startup,
             follow_fork,
             memory_interval,
+            delivery,
             talk: _,
         } = self;
         let must_be_python = program.kind != Kind::Command;
@@ -109,7 +111,9 @@ impl Recording {
                 owner: behind_sudo(),
                 command_line: words.collect::<Vec<_>>().join(" "),
                 include_startup,
-                delivery: Delivery::Lossless,
+                delivery: delivery.delivery,
+                bounds: delivery.bounds,
+                ingest_bounds: delivery.ingest_bounds,
                 follow_children: follow_fork,
                 memory_interval,
             },

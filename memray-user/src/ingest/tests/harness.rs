@@ -12,7 +12,9 @@ use zerocopy::IntoBytes as _;
 use super::store::Store;
 use crate::{
     ingest::{
-        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName, fixture,
+        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName,
+        bounds::IngestBounds,
+        fixture,
         fixture::{OBJECT_DISTANCE, Source},
     },
     model::{Allocator, MappingKind, ProcessRow, SiteRow},
@@ -168,9 +170,14 @@ pub(super) struct Harness {
 
 impl Harness {
     pub(super) fn new(script: ScriptStart) -> Self {
+        Self::bounded(script, IngestBounds::default())
+    }
+
+    pub(super) fn bounded(script: ScriptStart, bounds: IngestBounds) -> Self {
         let options = IngestOptions {
             clock_base_ns: CLOCK_BASE_NS,
             script,
+            bounds,
             ..IngestOptions::default()
         };
         let mut harness = Self {
