@@ -44,7 +44,8 @@ fn compare(version: PyVersion, reader: &mut Reader<'_>) -> usize {
         let line = Some(reader.signed()).filter(|&line| line != NO_LINE);
         // A single answer decodes the table again: asked once per code object, not always at the same place.
         if range == table_bytes % range_count {
-            let single = linetable::line(version, table, first_line, offset);
+            let marks = linetable::marks(version, table, first_line);
+            let single = linetable::line(version, table, first_line, &marks, offset);
             assert_eq!(
                 single, line,
                 "{version}, offset {offset}, first line {first_line}, {table:02x?}"

@@ -4,7 +4,7 @@
 //! A code object is known by its address until it dies; the frames made from it live on. Lines are decoded at the
 //! first sight of an instruction and kept with it. What knows CPython's formats is behind [`CodeReader`].
 
-use std::{ops::Range, sync::Arc};
+use std::{cell::OnceCell, ops::Range, sync::Arc};
 
 use memray_ebpf::event::{CodeRecord, RawFrame, RawString, ThreadRecord};
 use rustc_hash::FxHashMap;
@@ -15,7 +15,7 @@ use super::{
     decode::LineTable,
     frames::{FrameIndex, FrameText, Frames},
 };
-use crate::model::FrameKind;
+use crate::{cpython::linetable::Mark, model::FrameKind};
 
 /// Longest line table that is kept: far above the largest of any real program, and a bound on what a damaged
 /// length can ask for.
@@ -76,6 +76,9 @@ pub struct CodeObject {
     pub line_table_bytes: u64,
     /// The table from its beginning, as far as it is known.
     pub line_table: Vec<u8>,
+    /// Places in the table from which lines are looked for; made at the first question, when the table is as complete as
+    /// it will be.
+    pub line_marks: OnceCell<Vec<Mark>>,
 }
 
 #[derive(Debug)]
@@ -119,6 +122,7 @@ impl Codes {
             line_table_address: record.line_table_address,
             line_table_bytes: record.line_table_bytes.min(MAX_LINE_TABLE_BYTES),
             line_table: Vec::new(),
+            line_marks: OnceCell::new(),
         };
         let settled = object.line_table_bytes == 0;
         let sender_tid = record.header.tid;

@@ -51,7 +51,11 @@ impl CodeReader for PythonProcess {
         let offset = linetable::instruction_offset(interpreter.version, first_instruction, frame.instruction);
         let line = offset
             .and_then(|offset| {
-                linetable::line(interpreter.version, &code.line_table, code.first_line, offset)
+                let (version, table) = (interpreter.version, code.line_table.as_slice());
+                let marks = code
+                    .line_marks
+                    .get_or_init(|| linetable::marks(version, table, code.first_line));
+                linetable::line(version, table, code.first_line, marks, offset)
             })
             .unwrap_or(code.first_line);
         u32::try_from(line).unwrap_or(0)

@@ -76,11 +76,43 @@ impl LineTable {
     }
 }
 
-/// The same as [`LineTable::line`] for a single question, without memory.
-pub fn line(version: PyVersion, table: &[u8], first_line: i32, offset: u32) -> Option<i32> {
-    Ranges::new(Format::of(version), table, first_line)
+/// The same as [`LineTable::line`], for questions that come one by one over a long time: from the table itself, read on
+/// from the nearest of its [`marks`].
+pub fn line(version: PyVersion, table: &[u8], first_line: i32, marks: &[Mark], offset: u32) -> Option<i32> {
+    let passed = marks.partition_point(|mark| mark.end <= offset);
+    let format = Format::of(version);
+    let mut ranges = match passed.checked_sub(1).and_then(|last| marks.get(last)) {
+        Some(mark) => Ranges::resume(format, table, *mark),
+        None => Ranges::new(format, table, first_line),
+    };
+    ranges
         .find(|range| offset < range.end)
         .and_then(|range| range.line)
+}
+
+/// A place from which a table can be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Bytes of the table before it.
+    pub table_bytes: u32,
+    /// Where the range before it ends.
+    pub end: u32,
+    pub line: i32,
+}
+
+/// Ranges from one mark to the next. A range is a byte at least, so marks take at most a fifth of their table.
+const RANGES_TO_MARK: usize = 64;
+
+/// Marks of a whole table, none for a short one. Without them each question reads the table from its beginning, and a
+/// module of a hundred thousand instructions has as many questions.
+pub fn marks(version: PyVersion, table: &[u8], first_line: i32) -> Vec<Mark> {
+    let mut ranges = Ranges::new(Format::of(version), table, first_line);
+    let mut marks = Vec::new();
+    while ranges.nth(RANGES_TO_MARK - 1).is_some() {
+        marks.extend(ranges.mark(table));
+    }
+    marks.shrink_to_fit();
+    marks
 }
 
 /// Where a frame stands in its code, in bytes; `None` if it has not begun or points outside of the code.

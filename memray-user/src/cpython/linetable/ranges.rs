@@ -1,6 +1,6 @@
 //! The three formats, each as a sequence of ranges of instructions with one line.
 
-use super::Format;
+use super::{Format, Mark};
 
 /// Instructions from the end of the range before to `end` (exclusive), in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,27 @@ impl<'table> Ranges<'table> {
             line: first_line,
             finished: false,
         }
+    }
+
+    /// Goes on where a mark of the same table was made.
+    pub(super) fn resume(format: Format, table: &'table [u8], mark: Mark) -> Self {
+        Self {
+            format,
+            rest: table.get(mark.table_bytes as usize..).unwrap_or_default(),
+            end: mark.end,
+            line: mark.line,
+            finished: false,
+        }
+    }
+
+    /// A mark of the place that has been reached; `None` at the end.
+    pub(super) fn mark(&self, table: &[u8]) -> Option<Mark> {
+        let table_bytes = u32::try_from(table.len().checked_sub(self.rest.len())?).ok()?;
+        (!self.finished).then_some(Mark {
+            table_bytes,
+            end: self.end,
+            line: self.line,
+        })
     }
 
     /// `PyCode_Addr2Line` of 3.9 (Objects/codeobject.c): an entry says where the line changes, so its range is

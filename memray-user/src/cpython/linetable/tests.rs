@@ -6,6 +6,12 @@ const V3_9: PyVersion = PyVersion::new(3, 9, 18);
 const V3_10: PyVersion = PyVersion::new(3, 10, 13);
 const V3_12: PyVersion = PyVersion::new(3, 12, 1);
 
+fn marked(version: PyVersion, table: &[u8], first_line: i32, offset: u32) -> Option<i32> {
+    let marks = marks(version, table, first_line);
+    assert!(marks.len() <= table.len() / RANGES_TO_MARK);
+    line(version, table, first_line, &marks, offset)
+}
+
 /// Runs of equal lines, as (length in units of 2 bytes, line).
 fn check(version: PyVersion, table: &[u8], first_line: i32, expect: &[(u32, Option<i32>)]) {
     let decoded = LineTable::decode(version, table, first_line);
@@ -18,7 +24,7 @@ fn check(version: PyVersion, table: &[u8], first_line: i32, expect: &[(u32, Opti
                 "decoded, offset {offset} of {table:?}"
             );
             assert_eq!(
-                line(version, table, first_line, offset),
+                marked(version, table, first_line, offset),
                 expected,
                 "offset {offset} of {table:?}"
             );
@@ -148,6 +154,24 @@ fn offsets_in_code() {
     }
 }
 
+/// Every question is a short one, also in a module of a hundred thousand lines.
+#[test]
+fn long_tables_have_marks() {
+    for (version, entry) in [(V3_9, &[2, 1][..]), (V3_10, &[2, 1]), (V3_12, &[0x80 | (11 << 3), 0, 0])] {
+        let table = entry.repeat(100_000);
+        let marks = marks(version, &table, 1);
+        assert_eq!(marks.len(), 100_000 / RANGES_TO_MARK, "{version}");
+        for (number, mark) in (1_u32..).zip(&marks) {
+            let (units, of_table) = (number * 64, number as usize * 64 * entry.len());
+            assert_eq!((mark.end, mark.table_bytes as usize), (units * 2, of_table), "{version}");
+        }
+        let decoded = LineTable::decode(version, &table, 1);
+        for offset in 0..200_002 {
+            assert_eq!(line(version, &table, 1, &marks, offset), decoded.line(offset), "{version}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_survived(
@@ -160,8 +184,8 @@ proptest! {
         let decoded = LineTable::decode(version, &table, first_line);
         prop_assert!(decoded.ranges.len() <= table.len() + 1);
         prop_assert!(decoded.ranges.is_sorted_by_key(|&(end, _)| end));
-        for offset in offsets.into_iter().chain(0..64) {
-            prop_assert_eq!(decoded.line(offset), line(version, &table, first_line, offset));
+        for offset in offsets.into_iter().chain(0..64).chain((64..5000).step_by(7)) {
+            prop_assert_eq!(decoded.line(offset), marked(version, &table, first_line, offset));
         }
     }
 }
