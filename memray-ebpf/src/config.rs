@@ -46,6 +46,8 @@ pub struct ThreadStateSource {
     pub tss_blocks_offset: u64,
     /// musl: `tsd` in `struct pthread`, the pointer to the array of values; 0 with glibc.
     pub tss_array_offset: u64,
+    /// 3.8 to 3.11: address of `_PyRuntime.gilstate.tstate_current`, the state that holds the GIL; 0 elsewhere.
+    pub gil_holder_address: u64,
 }
 
 impl ThreadStateSource {
@@ -132,5 +134,5 @@ pub struct TargetConfig {
 }
 
 const _: () = assert!(size_of::<TlsVariable>() == 24);
-const _: () = assert!(size_of::<ThreadStateSource>() == 88);
-const _: () = assert!(size_of::<TargetConfig>() == 16 + 88 + 40 + 40);
+const _: () = assert!(size_of::<ThreadStateSource>() == 96);
+const _: () = assert!(size_of::<TargetConfig>() == 16 + 96 + 40 + 40);

@@ -73,14 +73,22 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
     if found.tss_slot_offset != ThreadStateSource::UNKNOWN_SLOT {
         config.thread_state.tss_slot_offset = found.tss_slot_offset;
     }
-    if found.thread_state == 0 {
+    let thread_id_offset = config.frame.thread_state_thread_id;
+    let thread_state = thread_state::entered(
+        &memory,
+        &config.thread_state,
+        thread_id_offset,
+        fs_base,
+        found.thread_state,
+    );
+    if thread_state == 0 {
         return Stack::NONE;
     }
     let seed = [
         u64::from(ids.pid) << 32 | u64::from(config.life),
         config.code_epoch,
     ];
-    match walk.start(&memory, &config.frame, found.thread_state, fs_base, seed) {
+    match walk.start(&memory, &config.frame, thread_state, fs_base, seed) {
         Ok(()) => {}
         Err(StartError::NotThisThread) => {
             // The slot may be that of another key by now.
@@ -118,7 +126,7 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
     let key = walk.hash;
     // SAFETY: a map value.
     if unsafe { (*thread).announced } & Thread::SELF_ANNOUNCED == 0 {
-        announce_self::<M>(context, innermost, found.thread_state);
+        announce_self::<M>(context, innermost, thread_state);
     }
     if let Some(id) = KNOWN_STACKS.get_ptr(key) {
         // SAFETY: a map value; what is removed meanwhile stays readable until the program ends.

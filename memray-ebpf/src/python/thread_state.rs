@@ -94,6 +94,34 @@ pub fn find<M: RemoteMemory>(memory: &M, source: &ThreadStateSource, fs_base: u6
     Ok(found)
 }
 
+/// The state in which the thread runs, where `bound` is what [`find`] has found.
+///
+/// Up to 3.11 the bound state is that of the interpreter that the thread was in first. One that has entered a
+/// sub-interpreter runs in another, which then holds the GIL and has the same thread id. Without the GIL nothing tells.
+#[inline(always)]
+pub fn entered<M: RemoteMemory>(
+    memory: &M,
+    source: &ThreadStateSource,
+    thread_id_offset: u32,
+    fs_base: u64,
+    bound: u64,
+) -> u64 {
+    if source.gil_holder_address == 0 {
+        return bound;
+    }
+    let Ok(holder) = memory.read_u64(source.gil_holder_address) else {
+        return bound;
+    };
+    if holder == 0 || holder == bound {
+        return bound;
+    }
+    // Another thread's state can be gone by now.
+    match memory.read_u64(holder.wrapping_add(u64::from(thread_id_offset))) {
+        Ok(thread_id) if thread_id == fs_base => holder,
+        _ => bound,
+    }
+}
+
 #[inline(always)]
 fn second_level<M: RemoteMemory>(
     memory: &M,
@@ -309,5 +337,27 @@ mod tests {
             ..musl
         };
         check(&[array, (0x8000, 9)], known, Ok((9, UNKNOWN)));
+    }
+
+    #[test]
+    fn the_holder_of_the_gil_is_asked_for_its_thread() {
+        const THREAD_ID: u32 = 176;
+        const HOLDER: u64 = 0x6000;
+        let source = ThreadStateSource {
+            gil_holder_address: 0x5100,
+            ..with_key()
+        };
+        let check = |words: &[(u64, u64)], source: &ThreadStateSource, expect: u64| {
+            let words = Words(words.iter().copied().collect());
+            assert_eq!(entered(&words, source, THREAD_ID, FS_BASE, 7), expect);
+        };
+        let holder = (source.gil_holder_address, HOLDER);
+        check(&[holder, (HOLDER + 176, FS_BASE)], &source, HOLDER);
+        check(&[holder, (HOLDER + 176, FS_BASE + 1)], &source, 7);
+        check(&[holder], &source, 7);
+        check(&[(source.gil_holder_address, 7)], &source, 7);
+        check(&[(source.gil_holder_address, 0)], &source, 7);
+        check(&[], &source, 7);
+        check(&[holder, (HOLDER + 176, FS_BASE)], &with_key(), 7);
     }
 }

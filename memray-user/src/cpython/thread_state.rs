@@ -4,7 +4,8 @@
 //! a thread-local variable from 3.15 on; the BPF programs ask it. The attached state (3.12+) is another variable, null
 //! while the GIL is released; they ask it only where no bound one is known. From 3.12 on the bound state follows
 //! the thread into a sub-interpreter (`tstate_activate`, Python/pystate.c), so that it is never another one than the
-//! attached state; before, it is the state of the interpreter that the thread was in first.
+//! attached state; before, it is the state of the interpreter that the thread was in first, and the programs ask
+//! whether the state that holds the GIL is another one of the same thread.
 //!
 //! Both come from the code of exported functions ([`accessor`]). The offset of the key in
 //! `_PyRuntime` differs between builds from 3.13 on, where no header fixes it; up to 3.12 the tables have it too,
@@ -115,6 +116,7 @@ pub fn thread_state_source(
         }
     } else {
         source.tss_key_address = key_address(version, runtime, place_of(BOUND))?;
+        source.gil_holder_address = offsets::gil_holder(version).map_or(0, |offset| runtime.start + offset);
         match layout.ok_or(ThreadStateError::NoThreadLayout)?.keys {
             KeyValues::Blocks { first_block, blocks } => {
                 source.tss_first_block_offset = first_block;

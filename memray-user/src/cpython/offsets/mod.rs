@@ -10,7 +10,7 @@ use memray_ebpf::config::{CodeOffsets, FrameOffsets};
 
 pub use self::{
     debug::{DebugOffsetsError, read},
-    tables::{of_version, tss_key},
+    tables::{gil_holder, of_version, tss_key},
 };
 
 /// All that is known of one build.

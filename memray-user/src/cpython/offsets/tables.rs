@@ -33,6 +33,17 @@ pub fn tss_key(version: PyVersion) -> Option<u64> {
     })
 }
 
+/// Where `gilstate.tstate_current` lies in `_PyRuntime`, for the versions in which it is the only word on the state that
+/// holds the GIL.
+pub fn gil_holder(version: PyVersion) -> Option<u64> {
+    Some(match version.minor_version() {
+        (3, 8) => 1368,
+        (3, 9 | 10) => 568,
+        (3, 11) => 576,
+        _ => return None,
+    })
+}
+
 /// 3.8.18.
 const V3_8: Offsets = Offsets {
     frame: FrameOffsets {
