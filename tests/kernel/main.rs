@@ -18,6 +18,7 @@ mod attach_refusals;
 mod attach_waiting;
 mod beside;
 mod code_objects;
+mod conformance;
 mod doctor;
 mod families;
 mod follow_attached;

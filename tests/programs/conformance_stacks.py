@@ -113,11 +113,12 @@ def generators_and_lines():
         allocate(2023)  #: generator
         yield 1
 
-    [
-        allocate(2025),  #: first item
-        *numbers(),  #: generator item
-        allocate(2027),  #: last item
-    ]
+    for _ in numbers():  #: generator item
+        pass
+    print(
+        allocate(2025),  #: first argument
+        allocate(2027),  #: second argument
+    )
 
 
 def in_a_subinterpreter():

@@ -12,8 +12,7 @@ use crate::{Python, program};
 /// What the C compiler made of a file in `tests/programs`; removed when dropped.
 #[derive(Debug)]
 pub struct Compiled {
-    /// Keeps the directory.
-    _directory: TempDir,
+    directory: TempDir,
     path: PathBuf,
 }
 
@@ -21,6 +20,19 @@ impl Compiled {
     /// A library for `ctypes`.
     pub fn library(source: &str) -> Self {
         Self::new(source, &["-shared".to_owned(), "-fPIC".to_owned()])
+    }
+
+    /// An extension module for every version that the tests know: of the limited API of the oldest.
+    pub fn extension(source: &str, module: &str) -> Self {
+        let headers = Python::of_pyenv(8).home().join("include/python3.8");
+        let options = [format!("-I{}", headers.display()), "-shared".to_owned(), "-fPIC".to_owned()];
+        Self::named(source, &format!("{module}.abi3.so"), &options)
+    }
+
+    /// A library of C++ for `ctypes`, which brings what it needs of the language: an interpreter may have a C library of
+    /// its own, whose loader does not find it.
+    pub fn library_of_cpp(source: &str) -> Self {
+        Self::new(source, &["-shared", "-fPIC", "-static-libstdc++", "-static-libgcc"].map(str::to_owned))
     }
 
     pub fn program(source: &str) -> Self {
@@ -49,11 +61,21 @@ impl Compiled {
         &self.path
     }
 
-    /// `-O0` and `-fno-builtin` keep every call: an optimizer may leave out a `malloc` whose block nobody uses.
+    /// The folder in which it lies alone.
+    pub fn folder(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn new(source: &str, options: &[String]) -> Self {
+        Self::named(source, "compiled", options)
+    }
+
+    /// `-O0` and `-fno-builtin` keep every call: an optimizer may leave out a `malloc` whose block nobody uses.
+    fn named(source: &str, name: &str, options: &[String]) -> Self {
         let directory = TempDir::new().expect("a temporary directory can be made");
-        let path = directory.path().join("compiled");
-        let output = Command::new("cc")
+        let path = directory.path().join(name);
+        let compiler = if source.ends_with(".cpp") { "c++" } else { "cc" };
+        let output = Command::new(compiler)
             .args([
                 "-O0",
                 "-g",
@@ -68,11 +90,11 @@ impl Compiled {
             // Libraries come after what needs them.
             .args(options)
             .output()
-            .unwrap_or_else(|error| panic!("cannot run `cc`: {error}; `apt-get install gcc libc6-dev`"));
+            .unwrap_or_else(|error| panic!("cannot run `{compiler}`: {error}; `apt-get install gcc g++ libc6-dev`"));
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`{source}` does not compile: {errors}");
         Self {
-            _directory: directory,
+            directory,
             path,
         }
     }

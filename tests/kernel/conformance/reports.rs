@@ -1,0 +1,1 @@
+//! Reports of a real capture against SQL over the same file.
