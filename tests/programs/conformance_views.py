@@ -13,7 +13,7 @@ sys.path.insert(0, sys.argv[1])
 
 import conformance
 
-UNIT = 2 << 20
+UNIT = 3 << 20
 
 
 def take(units):

@@ -25,14 +25,21 @@ impl Compiled {
     /// An extension module for every version that the tests know: of the limited API of the oldest.
     pub fn extension(source: &str, module: &str) -> Self {
         let headers = Python::of_pyenv(8).home().join("include/python3.8");
-        let options = [format!("-I{}", headers.display()), "-shared".to_owned(), "-fPIC".to_owned()];
+        let options = [
+            format!("-I{}", headers.display()),
+            "-shared".to_owned(),
+            "-fPIC".to_owned(),
+        ];
         Self::named(source, &format!("{module}.abi3.so"), &options)
     }
 
     /// A library of C++ for `ctypes`, which brings what it needs of the language: an interpreter may have a C library of
     /// its own, whose loader does not find it.
     pub fn library_of_cpp(source: &str) -> Self {
-        Self::new(source, &["-shared", "-fPIC", "-static-libstdc++", "-static-libgcc"].map(str::to_owned))
+        Self::new(
+            source,
+            &["-shared", "-fPIC", "-static-libstdc++", "-static-libgcc"].map(str::to_owned),
+        )
     }
 
     pub fn program(source: &str) -> Self {
@@ -90,12 +97,11 @@ impl Compiled {
             // Libraries come after what needs them.
             .args(options)
             .output()
-            .unwrap_or_else(|error| panic!("cannot run `{compiler}`: {error}; `apt-get install gcc g++ libc6-dev`"));
+            .unwrap_or_else(|error| {
+                panic!("cannot run `{compiler}`: {error}; `apt-get install gcc g++ libc6-dev`")
+            });
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`{source}` does not compile: {errors}");
-        Self {
-            directory,
-            path,
-        }
+        Self { directory, path }
     }
 }

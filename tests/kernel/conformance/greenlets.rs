@@ -27,20 +27,23 @@ fn stacks_of_greenlets() {
         (10_249, in_test("ends > ends_while_another_is_suspended@between")),
         (10_250, format!("{deep}deep again > allocate@valloc")),
         (10_251, in_test("ends > ends_while_another_is_suspended@end")),
-        (10_252, in_test(&format!("callback > from_a_callback@key > {key}"))),
+        (
+            10_252,
+            in_test(&format!("callback > from_a_callback@key > {key}")),
+        ),
         (
             10_253,
             "from_a_callback.<locals>.<lambda>@other > allocate@valloc".to_owned(),
         ),
-        (10_254, in_test(&format!("callback > from_a_callback@key > {key}"))),
+        (
+            10_254,
+            in_test(&format!("callback > from_a_callback@key > {key}")),
+        ),
         (
             10_255,
             "in_a_thread.<locals>.<lambda>@worker > allocate@valloc".to_owned(),
         ),
-        (
-            10_256,
-            format!("{THREAD} > in_a_thread@thread > allocate@valloc"),
-        ),
+        (10_256, format!("{THREAD} > in_a_thread@thread > allocate@valloc")),
     ]
     .map(|(size, stack)| {
         // Greenlets run in the thread that switches to them.

@@ -41,7 +41,11 @@ fn a_pool_of_children() {
              WHERE a.name = 'valloc' GROUP BY 1 ORDER BY 1",
         );
         assert_eq!(capture.stdout, "15111\n", "{name}");
-        assert_eq!(sums, [format!("0 15111 {} 0", 15_111 * 1234), "1 1 1234 1".to_owned()], "{name}");
+        assert_eq!(
+            sums,
+            [format!("0 15111 {} 0", 15_111 * 1234), "1 1 1234 1".to_owned()],
+            "{name}"
+        );
         let processes = capture.number("SELECT COUNT(*) FROM processes WHERE origin = 'forked'");
         assert_eq!(processes, Some(3), "{name}");
     });

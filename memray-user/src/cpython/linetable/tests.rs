@@ -157,17 +157,29 @@ fn offsets_in_code() {
 /// Every question is a short one, also in a module of a hundred thousand lines.
 #[test]
 fn long_tables_have_marks() {
-    for (version, entry) in [(V3_9, &[2, 1][..]), (V3_10, &[2, 1]), (V3_12, &[0x80 | (11 << 3), 0, 0])] {
+    for (version, entry) in [
+        (V3_9, &[2, 1][..]),
+        (V3_10, &[2, 1]),
+        (V3_12, &[0x80 | (11 << 3), 0, 0]),
+    ] {
         let table = entry.repeat(100_000);
         let marks = marks(version, &table, 1);
         assert_eq!(marks.len(), 100_000 / RANGES_TO_MARK, "{version}");
         for (number, mark) in (1_u32..).zip(&marks) {
             let (units, of_table) = (number * 64, number as usize * 64 * entry.len());
-            assert_eq!((mark.end, mark.table_bytes as usize), (units * 2, of_table), "{version}");
+            assert_eq!(
+                (mark.end, mark.table_bytes as usize),
+                (units * 2, of_table),
+                "{version}"
+            );
         }
         let decoded = LineTable::decode(version, &table, 1);
         for offset in 0..200_002 {
-            assert_eq!(line(version, &table, 1, &marks, offset), decoded.line(offset), "{version}");
+            assert_eq!(
+                line(version, &table, 1, &marks, offset),
+                decoded.line(offset),
+                "{version}"
+            );
         }
     }
 }
