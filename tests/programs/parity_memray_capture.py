@@ -29,6 +29,7 @@ class Capture:
         self.end = end
         self.frames, self.stacks = Index(), Index()
         self.known_stacks = {}
+        self.ends = set()
         self.made, self.at_peak, self.at_end, self.leaked = Counter(), Counter(), Counter(), Counter()
         self.peak_bytes = 0
 
@@ -38,18 +39,16 @@ class Capture:
         return self.known_stacks[record.stack_id]
 
     def stack_of(self, record):
-        frames = ((file, function, line) for function, file, line in record.stack_trace())
-        return self.stacks[tuple(self.frames[frame] for frame in frames)]
-
-    def is_end(self, stack):
-        frames = list(self.stacks)[stack]
-        file, _function, line = list(self.frames)[frames[0]] if frames else ("", "", 0)
-        return (file, line) == self.end
+        frames = [(file, function, line) for function, file, line in record.stack_trace()]
+        stack = self.stacks[tuple(self.frames[frame] for frame in frames)]
+        if frames and (frames[0][0], frames[0][2]) == self.end:
+            self.ends.add(stack)
+        return stack
 
     def replay(self, records):
         """Finds what is alive when the sum is highest; the last time, if it is so more than once."""
         live, total = {}, 0
-        covered, ends = [], {}
+        covered = []
         # What changed since the last peak, so that one pass is enough.
         changed = Counter()
         for record in records:
@@ -81,9 +80,7 @@ class Capture:
                 self.peak_bytes = total
                 self.at_peak.update(changed)
                 changed.clear()
-            if stack not in ends:
-                ends[stack] = self.is_end(stack)
-            if ends[stack]:
+            if stack in self.ends:
                 self.at_end = Counter([*live.values(), *covered])
         self.leaked = Counter([*live.values(), *covered])
 

@@ -34,7 +34,9 @@ def fit(numbers):
 
 def spectrum(numbers):
     signal = numbers.standard_normal(1 << 17)
-    return float(abs(np.fft.irfft(np.fft.rfft(signal) * 0.5)).max())
+    # To reuse a large operand numpy asks `backtrace` who calls; at the first time the C library loads `libgcc_s` for it.
+    halved = np.fft.rfft(signal) * 0.5  #: The dynamic loader
+    return float(abs(np.fft.irfft(halved)).max())
 
 
 def archive(numbers):

@@ -54,6 +54,8 @@ pub struct Evidence<'a> {
     pub moment: Moment,
     pub script: &'a Script,
     pub thread_locals: &'a BTreeSet<i64>,
+    /// What we have made once at a location and never freed.
+    pub made_once: BTreeSet<Location>,
     pub ours: Ours,
     pub theirs: Counts,
     pub both_ours: Ours,
@@ -77,6 +79,7 @@ impl<'a> Evidence<'a> {
             thread_locals,
             script,
         } = recordings;
+        let made_once = made_once(&ours.allocations);
         let ours = Ours::new(&ours.allocations, moment, call_objects);
         let theirs = counts(&theirs.allocations, moment);
         let both_ours = Ours::new(&both_ours.allocations, moment, call_objects);
@@ -102,6 +105,7 @@ impl<'a> Evidence<'a> {
             moment,
             script,
             thread_locals,
+            made_once,
             ours,
             theirs,
             both_ours,
@@ -178,6 +182,19 @@ pub fn less(counts: &Counts, others: &Counts) -> Counts {
     }
     found.retain(|_, count| *count != 0);
     found
+}
+
+fn made_once(allocations: &[Allocation]) -> BTreeSet<Location> {
+    let mut found = BTreeMap::<Location, [i64; 2]>::new();
+    for allocation in allocations {
+        let [made, alive] = found
+            .entry(Location::new(allocation, allocation.stack.first()))
+            .or_default();
+        *made += allocation.count(Moment::Made);
+        *alive += allocation.count(Moment::End);
+    }
+    found.retain(|_, counts| *counts == [1, 1]);
+    found.into_keys().collect()
 }
 
 fn counts(allocations: &[Allocation], moment: Moment) -> Counts {

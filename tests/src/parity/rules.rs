@@ -114,7 +114,8 @@ fn interpreter_stack(evidence: &Evidence<'_>) -> Difference {
 
 /// memray puts itself before the calls of each library when `dlopen` has returned, and never before those of the
 /// dynamic loader: what that allocates itself, and what constructors of libraries do. To them belong a thread's tables of
-/// thread-local variables, the larger the more libraries there are: memray's presence changes their size.
+/// thread-local variables, the larger the more libraries there are: memray's presence changes their size. A line at which
+/// the C library loads another by itself is marked.
 fn loader(evidence: &Evidence<'_>) -> Difference {
     let mut found = unseen(evidence, LOADER);
     let is_table = |((_, location), _): &(&(Kind, Location), &i64)| {
@@ -125,7 +126,13 @@ fn loader(evidence: &Evidence<'_>) -> Difference {
     let is_unseen = tables(&evidence.both_theirs) == 0 && tables(&evidence.theirs) == 0;
     if is_unseen && tables(&evidence.both_ours.plain) > 0 {
         add(&mut found, 1, evidence.ours.plain.iter().filter(is_table));
-        add(&mut found, -1, evidence.unseen.iter().filter(is_table));
+    }
+    let is_lone = |(key, _): &(&(Kind, Location), &i64)| {
+        let is_lone = !evidence.theirs.contains_key(key) && !evidence.both_theirs.contains_key(key);
+        is_lone && evidence.marker(&key.1) == Some(LOADER)
+    };
+    for ((_, location), count) in evidence.ours.plain.iter().filter(is_lone) {
+        found.insert(location.clone(), *count);
     }
     found
 }
@@ -205,16 +212,12 @@ fn why_unseen(evidence: &Evidence<'_>, (kind, location): &(Kind, Location)) -> O
         return Some(name);
     }
     let is_thread_local = &*location.allocator == "malloc" && evidence.thread_locals.contains(&location.size);
-    if *kind == Kind::Loading || is_thread_local && is_first_use(evidence, location) {
+    // A block for thread-local variables is made at their first use by a thread and lives as long as that.
+    let is_first_use = is_thread_local && evidence.made_once.contains(location);
+    if *kind == Kind::Loading || is_first_use {
         return Some(LOADER);
     }
     is_in_threading(location, &BEFORE_PROFILE).then_some(NEW_THREADS)
-}
-
-/// A block for thread-local variables is made once in a thread and lives as long as that.
-fn is_first_use(evidence: &Evidence<'_>, location: &Location) -> bool {
-    let here = evidence.ours.plain.iter().filter(|((_, other), _)| other == location);
-    here.map(|(_, count)| count).sum::<i64>() <= 2
 }
 
 fn is_in_threading(location: &Location, functions: &[&str]) -> bool {
