@@ -118,35 +118,29 @@ fn interpreter_stack(evidence: &Evidence<'_>) -> Difference {
 /// the C library loads another by itself is marked.
 fn loader(evidence: &Evidence<'_>) -> Difference {
     let mut found = unseen(evidence, LOADER);
-    let is_table = |((_, location), _): &(&(Kind, Location), &i64)| {
+    let is_table = |location: &Location| {
         &*location.allocator == "calloc" && is_in_threading(location, &["start"])
     };
-    let tables = |counts: &Counts| -> i64 { counts.iter().filter(is_table).map(|(_, count)| count).sum() };
-    // How many there are depends on whether a thread that has ended leaves its own to the next.
-    let is_unseen = tables(&evidence.both_theirs) == 0 && tables(&evidence.theirs) == 0;
-    if is_unseen && tables(&evidence.both_ours.plain) > 0 {
-        add(&mut found, 1, evidence.ours.plain.iter().filter(is_table));
-    }
-    let is_lone = |(key, _): &(&(Kind, Location), &i64)| {
-        let is_lone = !evidence.theirs.contains_key(key) && !evidence.both_theirs.contains_key(key);
-        is_lone && evidence.marker(&key.1) == Some(LOADER)
+    let tables = |counts: &Counts| -> i64 {
+        let tables = counts.iter().filter(|((_, location), _)| is_table(location));
+        tables.map(|(_, count)| count).sum()
     };
-    for ((_, location), count) in evidence.ours.plain.iter().filter(is_lone) {
-        found.insert(location.clone(), *count);
+    let are_unseen = tables(&evidence.both_ours.plain) > tables(&evidence.both_theirs);
+    for (key, count) in &evidence.ours.plain {
+        let seen = evidence.both_theirs.get(key).copied().unwrap_or_default();
+        let is_alone = seen == 0 && !evidence.theirs.contains_key(key) && evidence.marker(&key.1) == Some(LOADER);
+        // How many tables there are depends on whether a thread that has ended leaves its own to the next.
+        if is_alone || are_unseen && is_table(&key.1) {
+            found.insert(key.1.clone(), count - seen);
+        }
     }
     found
 }
 
 /// A thread that waits for another makes a lock for it, unless the other has done already.
 fn waits(evidence: &Evidence<'_>) -> Difference {
-    let is_lock = |location: &Location, functions: &[&str]| {
-        location.size == LOCK_BYTES && is_in_threading(location, functions)
-    };
-    let threads = evidence.ours.plain.iter();
-    let threads = threads.filter(|((_, location), _)| is_lock(location, &["_set_tstate_lock"]));
-    let threads: i64 = threads.map(|(_, count)| count).sum();
     let mut found = evidence.difference();
-    found.retain(|location, count| is_lock(location, &["wait"]) && count.abs() <= threads);
+    found.retain(|location, _| location.size == LOCK_BYTES && is_in_threading(location, &["wait"]));
     found
 }
 
