@@ -3,40 +3,9 @@
 A real program for the comparison with memray: it imports a large library, makes some hundred thousand allocations of
 the interpreter, of the library and of SQLite's C code, and does the same in each run. Its heap is highest at one known
 moment, while the report is put together and everything else is alive.
-
-The words of `PARITY_CAUSES` apply what the comparison names as causes of differences, so that their effects are
-measured and not assumed: `memray=SCRIPT` lets memray run another script first, in this process, and
-`profile` gives the interpreter a profile function.
 """
 
-import os
-import sys
-
-
-def apply_causes(words):
-    for word in words:
-        name, _, script = word.partition("=")
-        if name == "memray":
-            run_memray(script)
-        elif name == "profile":
-            # A function in C that takes anything, so that profiling runs no Python code.
-            sys.setprofile("".format)
-        else:
-            sys.exit(f"no such cause: {word}")
-
-
-def run_memray(script):
-    from memray.commands import main
-
-    before = sys.path[:], sys.argv[:]
-    status = main(["run", "--quiet", "--force", "--output", f"{script}.bin", script])
-    sys.path[:], sys.argv[:] = before
-    if status:
-        sys.exit(f"memray ended with {status}")
-
-
-apply_causes(os.environ.get("PARITY_CAUSES", "").split())  #: causes
-
+import gc
 import io
 import random
 
@@ -122,3 +91,5 @@ def main():
 
 
 main()
+gc.collect()
+bytearray(1017)  #: end

@@ -8,6 +8,7 @@ pub mod container;
 pub mod elf32;
 pub mod kernel_maps;
 pub mod memray;
+pub mod parity;
 pub mod probed;
 pub mod python;
 pub mod recording;

@@ -35,10 +35,15 @@ fn built_beside_tests() -> PathBuf {
 pub fn memray(folder: &Path) -> Command {
     let mut command = Command::new(memray_binary());
     command.current_dir(folder);
+    clean_environment(&mut command);
+    command
+}
+
+/// Takes away what changes what programs print.
+pub(crate) fn clean_environment(command: &mut Command) {
     for name in ["COLUMNS", "NO_COLOR", "CLICOLOR_FORCE", "RUST_BACKTRACE"] {
         command.env_remove(name);
     }
-    command
 }
 
 /// What a run showed, in a form that is the same every time: for snapshots.

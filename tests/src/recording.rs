@@ -36,6 +36,11 @@ impl<'test> Recording<'test> {
         Self::new(python, vec!["-c".into(), code.into()])
     }
 
+    /// `-m`.
+    pub fn module(python: &'test Python, name: &str) -> Self {
+        Self::new(python, vec!["-m".into(), name.into()])
+    }
+
     /// A program that need not be a Python.
     pub fn command(program: &Path) -> Self {
         let python = &Python::all()[0];

@@ -7,6 +7,7 @@ mod bench;
 mod codegen;
 mod command;
 mod demo;
+mod parity;
 mod setup;
 mod test;
 mod tidy;
@@ -36,6 +37,8 @@ enum Task {
     Test(test::Options),
     /// Set up, then measure what a traced allocation costs beside programs that do nothing. Needs root.
     Bench(bench::Options),
+    /// Set up, then compare the figures of real programs with those of memray 1.20. Needs root.
+    Parity(parity::Options),
     /// Check what no compiler checks: imports, module docs, sizes, licences, text.
     Tidy,
     /// Write the files that are made from code.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(&workspace),
         Task::Test(options) => test::run(&workspace, options),
         Task::Bench(options) => bench::run(&workspace, &options),
+        Task::Parity(options) => parity::run(&workspace, &options),
         Task::Tidy => tidy::run(&workspace),
         Task::Codegen { check } => codegen::run(&workspace, check),
     });

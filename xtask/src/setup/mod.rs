@@ -17,14 +17,25 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     toolchain::install_rustfmt();
     install_nextest(workspace)?;
     fetch_interpreters(workspace)?;
-    step("memray 1.20, to compare figures with");
-    execute(&mut workspace.command("./scripts/make-parity-venv"))
+    make_parity_venv(workspace)
+}
+
+/// What the comparison with memray needs.
+pub(crate) fn for_parity(workspace: &Workspace) -> Result<()> {
+    packages::install(packages::FOR_DEMO)?;
+    toolchain::install(workspace)?;
+    make_parity_venv(workspace)
 }
 
 /// What building and a recording need.
 pub(crate) fn for_demo(workspace: &Workspace) -> Result<()> {
     packages::install(packages::FOR_DEMO)?;
     toolchain::install(workspace)
+}
+
+fn make_parity_venv(workspace: &Workspace) -> Result<()> {
+    step("memray 1.20, to compare figures with");
+    execute(&mut workspace.command("./scripts/make-parity-venv"))
 }
 
 fn install_nextest(workspace: &Workspace) -> Result<()> {
