@@ -43,6 +43,8 @@ mod run_talk;
 mod short_lived;
 mod stacks;
 mod start_up;
+mod stress_blocks;
+mod stress_stacks;
 mod thread_names;
 mod threads;
 mod times;

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KEPT_BYTES = 40009, MOVED_BYTES = 5003, SLOTS = 4096, KEEP_EACH = 1000, MOVE_EACH = 8 };
+enum { KEPT_BYTES = 40009, MOVED_BYTES = 5003, SLOTS = 2048, KEEP_EACH = 1000, MOVE_EACH = 8 };
 
 static atomic_ulong allocations, allocated_bytes, frees, kept, signals, interrupted, waits;
 static _Atomic(void *) slots[SLOTS];
@@ -84,7 +84,7 @@ static void *churn(void *argument) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        void *block = allocate(16 + random % 1900);
+        void *block = allocate(16 + random % 16 * 120);
         if (round % MOVE_EACH == 0) {
             allocations++;
             allocated_bytes += MOVED_BYTES;
@@ -112,6 +112,15 @@ static void *live_alone(void *argument) {
     return NULL;
 }
 
+/* printf and dprintf allocate. */
+static void say(const char *format, unsigned long a, unsigned long b, unsigned long c, unsigned long d, unsigned long e,
+                unsigned long f, unsigned long g) {
+    char line[300];
+    int length = snprintf(line, sizeof line, format, a, b, c, d, e, f, g);
+    if (write(1, line, length) != length)
+        exit(1);
+}
+
 static void start(pthread_t *thread, void *(*body)(void *), void *argument) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -134,16 +143,20 @@ int main(int count, char **words) {
     if (n_threads >= sizeof threads / sizeof *threads || pipe(pipe_ends) != 0)
         return 2;
     catch_all();
+    bool has_begun = false;
     pthread_t waiting;
     start(&waiting, wait_for_nothing, pipe_ends);
     pthread_barrier_init(&barrier, NULL, n_threads);
-    /* Tells that the stress begins. */
-    dprintf(1, "begun\n");
     void *(*body)(void *) = strcmp(words[1], "churn") == 0 ? churn : strcmp(words[1], "crowd") == 0 ? live_with_others : live_alone;
     for (uintptr_t index = 0; index < n_threads; index++) {
         start(&threads[index], body, (void *)index);
         if (body == live_alone)
             pthread_join(threads[index], NULL);
+        /* Tells that the stress begins, in a crowd a little before its end. */
+        if (index + 2 >= n_threads && !has_begun) {
+            has_begun = true;
+            say("begun\n", 0ul, 0ul, 0ul, 0ul, 0ul, 0ul, 0ul);
+        }
     }
     for (uintptr_t index = 0; body != live_alone && index < n_threads; index++)
         pthread_join(threads[index], NULL);
@@ -151,7 +164,7 @@ int main(int count, char **words) {
         release(slots[index]);
     is_over = true;
     pthread_join(waiting, NULL);
-    dprintf(1, "allocations %lu bytes %lu frees %lu kept %lu signals %lu interrupted %lu waits %lu\n", allocations,
+    say("allocations %lu bytes %lu frees %lu kept %lu signals %lu interrupted %lu waits %lu\n", allocations,
             allocated_bytes, frees, kept, signals, interrupted, waits);
     return 0;
 }

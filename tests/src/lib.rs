@@ -13,6 +13,7 @@ pub mod probed;
 pub mod python;
 pub mod recording;
 pub mod script;
+pub mod stress;
 pub mod target;
 pub mod waiting;
 
@@ -25,6 +26,7 @@ pub use memray::{memray, transcript};
 pub use python::{Python, workspace};
 pub use recording::Recording;
 pub use script::Script;
+pub use stress::{Stress, Stressed};
 pub use target::Target;
 pub use waiting::Waiting;
 

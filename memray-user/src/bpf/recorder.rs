@@ -335,7 +335,6 @@ pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf,
     let ring_size_bytes = u64::from(ring_bytes);
     let lost_frees = match options.delivery {
         Delivery::Lossless => MAX_LOST_FREES_LOSSLESS,
-        // As many as can be lost while a ring is read, and not so many that looking through them is slow.
         Delivery::Lossy => lost_frees_lossy(ring_bytes),
     };
     EbpfLoader::new()
@@ -355,8 +354,9 @@ pub(super) fn make_maps(object: &[u8], options: RecorderOptions) -> Result<Ebpf,
         .map_err(|error| BpfError::Maps(Box::new(error)))
 }
 
+/// A small ring is read often, and a large table slow to look through.
 fn lost_frees_lossy(ring_bytes: u32) -> u32 {
-    (ring_bytes / 64).clamp(MAX_LOST_FREES_LOSSLESS, MAX_LOST_FREES_LOSSY)
+    (ring_bytes / 64).clamp(MAX_LOST_FREES_LOSSY / 4, MAX_LOST_FREES_LOSSY)
 }
 
 fn load_multi(object: &MultiObject) -> Result<BTreeMap<Half, OwnedFd>, BpfError> {
