@@ -46,12 +46,14 @@ pub fn accounting(protection: u32, map_flags: u32) -> Accounting {
 /// `HEAP_MAX_SIZE`, or twice as much so that a part of it is aligned.
 ///
 /// Made inside `malloc` it is part of that call and never comes here. But the first call of a thread can be `free`, which
-/// makes the arena too (`tcache_init`), and to follow `free` to its return would cost every free another trap.
+/// makes the arena too (`tcache_init`; the first thread has another kind), and to follow `free` to its return would cost every free another trap.
 pub fn is_arena_of_glibc(size_bytes: u64, protection: u32, map_flags: u32) -> bool {
     const HEAP_MAX_SIZE: u64 = 64 << 20;
-    const MAP_FLAGS: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE).cast_unsigned();
+    const MAP_FLAGS: u32 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).cast_unsigned();
+    /// Up to 2.36 at least; no longer in 2.43.
+    const MAP_NORESERVE: u32 = libc::MAP_NORESERVE.cast_unsigned();
     [HEAP_MAX_SIZE, 2 * HEAP_MAX_SIZE].contains(&size_bytes)
-        && map_flags == MAP_FLAGS
+        && map_flags & !MAP_NORESERVE == MAP_FLAGS
         && !gives_access(protection)
 }
 

@@ -61,7 +61,8 @@ impl Process {
         };
         let stack = self.stack(header.flags, record.stack_id, shared);
         let thread_id = self.threads.id(header.tid, &mut shared.threads);
-        if is_arena_of_glibc(size_bytes, protection, map_flags) && !shared.threads.has_allocated(thread_id) {
+        let can_be_arena = header.tid != self.row.pid && !shared.threads.has_allocated(thread_id);
+        if can_be_arena && is_arena_of_glibc(size_bytes, protection, map_flags) {
             shared.counters.add(self.index, Counter::ArenaOfFree, size_bytes);
             return;
         }

@@ -267,30 +267,36 @@ fn what_the_start_up_mapped_is_in_no_figure() {
 /// The first call of a thread can be `free`, which is not followed to its return.
 #[test]
 fn the_arena_of_a_thread_that_only_frees_is_left_out() {
-    let arena = flags_of(Reserved) | u64::from(libc::MAP_NORESERVE.cast_unsigned()) << 32;
+    const OTHER: u32 = TID + 1;
+    let no_reserve = u64::from(libc::MAP_NORESERVE.cast_unsigned()) << 32;
     let pages = (128 << 20) / PAGE;
-    for (pages, has_allocated, is_left_out) in [
-        (pages, false, true),
-        (pages / 2, false, true),
-        (pages + 1, false, false),
-        (pages, true, false),
+    for (tid, pages, flags, has_allocated, is_left_out) in [
+        (OTHER, pages, no_reserve, false, true),
+        (OTHER, pages, 0, false, true),
+        (OTHER, pages / 2, no_reserve, false, true),
+        (OTHER, pages + 1, no_reserve, false, false),
+        (OTHER, pages, no_reserve, true, false),
+        (TID, pages, no_reserve, false, false),
     ] {
         let mut run = Harness::new(ScriptStart::Immediately);
         if has_allocated {
-            run.alloc(TID, Allocator::Malloc, 16, 1, 0);
+            run.alloc(tid, Allocator::Malloc, 16, 1, 0);
         }
-        run.map(TID, Allocator::Mmap, range(0, pages), 0, arena);
+        run.map(
+            tid,
+            Allocator::Mmap,
+            range(0, pages),
+            0,
+            flags_of(Reserved) | flags,
+        );
         run.step(unmap(0, 10));
         run.step(protect(10, 33, 1));
         run.finish();
-        assert_eq!(
-            run.store.mappings.is_empty(),
-            is_left_out,
-            "{pages} {has_allocated}"
-        );
-        assert_eq!(run.store.loss("arena_of_free"), u64::from(is_left_out));
+        let case = format!("{tid} {pages} {flags:#x} {has_allocated}");
+        assert_eq!(run.store.mappings.is_empty(), is_left_out, "{case}");
+        assert_eq!(run.store.loss("arena_of_free"), u64::from(is_left_out), "{case}");
         let committed = run.store.live.values().any(|row| row.size == 33 * PAGE);
-        assert_eq!(committed, !is_left_out);
+        assert_eq!(committed, !is_left_out, "{case}");
     }
 }
 
