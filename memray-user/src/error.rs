@@ -16,6 +16,8 @@ pub enum Blame {
     Usage,
     /// A fault of memray or of the machine.
     Unexpected,
+    /// It was recorded, and what is in the capture is less than that.
+    NotWhole,
 }
 
 impl Blame {
@@ -24,6 +26,7 @@ impl Blame {
             Self::User => 1,
             Self::Usage => 2,
             Self::Unexpected => 3,
+            Self::NotWhole => 4,
         }
     }
 }
