@@ -11,6 +11,7 @@ pub mod memray;
 pub mod probed;
 pub mod python;
 pub mod recording;
+pub mod rising;
 pub mod script;
 pub mod target;
 pub mod waiting;

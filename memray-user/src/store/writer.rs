@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, ErrorCode};
 
 pub use self::create::Overwrite;
@@ -189,8 +190,23 @@ impl CaptureWriter {
     }
 
     fn write_error(&self, source: rusqlite::Error) -> StoreError {
-        StoreError::from_write(self.path.clone(), source)
+        match StoreError::from_write(self.path.clone(), source) {
+            // That memory could not be shared in a file can be for want of room, and for other reasons.
+            StoreError::Full { path, source } if !is_out_of_room(&source) && self.has_room() => {
+                StoreError::Write { path, source }
+            }
+            error => error,
+        }
     }
+
+    fn has_room(&self) -> bool {
+        const ROOM_BYTES: u64 = 1 << 20;
+        statvfs(&self.file).is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() > ROOM_BYTES)
+    }
+}
+
+fn is_out_of_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 fn tolerate(result: rusqlite::Result<()>, codes: &[ErrorCode]) -> rusqlite::Result<()> {
