@@ -119,6 +119,18 @@ mod tests {
     struct Write(#[source] io::Error);
 
     #[test]
+    fn exit_codes_are_those_of_the_documentation() {
+        let documentation = include_str!("../../docs/concepts/exit-codes.md");
+        let blames = [Blame::User, Blame::Usage, Blame::Unexpected, Blame::NotWhole];
+        let codes = blames.map(Blame::exit_code);
+        assert_eq!(codes, [1, 2, 3, 4]);
+        for code in codes {
+            assert!(documentation.contains(&format!("\n| {code} | ")), "{code}");
+        }
+        assert!(!documentation.contains("\n| 5 | "));
+    }
+
+    #[test]
     fn causes_and_hints_follow_the_error() {
         let error = CommandError::new(Blame::User, Write(io::Error::other("the disk is full")));
         assert_eq!(

@@ -35,7 +35,10 @@ const EXT4: &str = "truncate -s 8M image && mkfs.ext4 -q image && mount -o loop 
 fn expect_told(text: &str, error: &str, name: &str) {
     assert_eq!(text.matches(error).count(), 1, "{name}: {text}");
     assert_eq!(text.matches("error: ").count(), 1, "{name}: {text}");
-    assert!(text.contains("\nhint: ") && text.contains("is not whole"), "{name}: {text}");
+    assert!(
+        text.contains("\nhint: ") && text.contains("is not whole"),
+        "{name}: {text}"
+    );
 }
 
 const NO_SPACE: &str = "error: no space is left for the capture `disk/c.db`\n";
@@ -54,7 +57,10 @@ fn full_in_the_middle() {
         let folder = folder_with(&[]);
         let script = "record 2000 & blocks 300; cat /dev/zero > disk/other 2> /dev/null";
         let text = transcript(&on_disk(folder.path(), mount, script));
-        assert!(text.contains("end after 2000 blocks\nstatus 4\n"), "{name}: {text}");
+        assert!(
+            text.contains("end after 2000 blocks\nstatus 4\n"),
+            "{name}: {text}"
+        );
         expect_told(&text, NO_SPACE, name);
         let blocks = left(folder.path(), name);
         assert_eq!((blocks.kept, blocks.passed_by), (2000, 2000), "{name}");
@@ -90,7 +96,8 @@ fn too_small_for_the_end() {
 fn full_at_the_end() {
     for n_blocks in [400, 500] {
         let folder = folder_with(&[]);
-        let script = format!("record {n_blocks} & blocks {n_blocks}; cat /dev/zero > disk/other 2> /dev/null");
+        let script =
+            format!("record {n_blocks} & blocks {n_blocks}; cat /dev/zero > disk/other 2> /dev/null");
         let text = transcript(&on_disk(folder.path(), TMPFS, &script));
         let is_whole = text.contains("status 0\n");
         assert!(is_whole || text.contains("status 4\n"), "{text}");
@@ -105,12 +112,19 @@ fn full_at_the_end() {
 #[test]
 fn a_file_system_that_becomes_read_only() {
     let folder = folder_with(&[]);
-    let mount = format!("{EXT4} && mount -o remount,errors=remount-ro disk");
+    let mount = format!(
+        "{} && mount -o remount,errors=remount-ro disk",
+        EXT4.replace("8M", "64M")
+    );
     let script = "record 2000 & blocks 700
         device=$(basename \"$(findmnt -no SOURCE disk)\"); echo 1 > /sys/fs/ext4/$device/trigger_fs_error";
     let text = transcript(&on_disk(folder.path(), &mount, script));
     assert!(text.contains("end after 2000 blocks\nstatus 4\n"), "{text}");
-    expect_told(&text, "error: cannot write to the capture `disk/c.db`\n", "read-only");
+    expect_told(
+        &text,
+        "error: cannot write to the capture `disk/c.db`\n",
+        "read-only",
+    );
     let blocks = left(folder.path(), "read-only");
     assert!(blocks.kept > 50 && blocks.kept < 2000, "{blocks:?}");
 }

@@ -74,7 +74,10 @@ const CASES: [Case; 9] = [
     Case {
         name: "cut in half",
         act: |folder| {
-            let file = fs::File::options().write(true).open(folder.join("sub/c.db")).unwrap();
+            let file = fs::File::options()
+                .write(true)
+                .open(folder.join("sub/c.db"))
+                .unwrap();
             file.set_len(file.metadata().unwrap().len() / 2).unwrap();
         },
         told: "error: the capture `sub/c.db` was cut off by somebody else while it was recorded: it has ",
@@ -99,7 +102,9 @@ const CASES: [Case; 9] = [
 
 fn start(folder: &Path, log: &Log) -> Child {
     let mut command = plain(folder, memray_binary());
-    command.args(["run", "-q", "-o", "sub/c.db", "--python"]).arg(&usual_python().program);
+    command
+        .args(["run", "-q", "-o", "sub/c.db", "--python"])
+        .arg(&usual_python().program);
     command.arg(program("rising.py")).arg(log.path());
     command
         .stdin(Stdio::piped())
@@ -111,7 +116,9 @@ fn start(folder: &Path, log: &Log) -> Child {
 
 fn wait_for_blocks(log: &Log, count: usize) {
     let before = log.times_ns().len();
-    wait_until("more blocks", || (log.times_ns().len() >= before + count).then_some(()));
+    wait_until("more blocks", || {
+        (log.times_ns().len() >= before + count).then_some(())
+    });
 }
 
 #[test]
@@ -123,7 +130,9 @@ fn while_it_is_recorded() {
         let mut memray = start(path, &log);
         wait_until("a first commit", || {
             let has_log = |metadata: fs::Metadata| metadata.len() > 100_000;
-            fs::metadata(path.join("sub/c.db-wal")).is_ok_and(has_log).then_some(())
+            fs::metadata(path.join("sub/c.db-wal"))
+                .is_ok_and(has_log)
+                .then_some(())
         });
         (case.act)(path);
         // Two looks and more.
@@ -137,12 +146,28 @@ fn while_it_is_recorded() {
         memray.stderr.take().unwrap().read_to_string(&mut told).unwrap();
         let real = fs::canonicalize(path).unwrap();
         let told = told.replace(&*real.to_string_lossy(), "[folder]");
-        assert_eq!(as_a_shell_shows(memray.wait().unwrap()), case.status, "{}: {told}", case.name);
-        assert!(told.contains(case.told) && case.told.is_empty() == told.is_empty(), "{}: {told}", case.name);
-        assert_eq!(told.matches("error: ").count(), usize::from(case.status != 0), "{}: {told}", case.name);
+        assert_eq!(
+            as_a_shell_shows(memray.wait().unwrap()),
+            case.status,
+            "{}: {told}",
+            case.name
+        );
+        assert!(
+            told.contains(case.told) && case.told.is_empty() == told.is_empty(),
+            "{}: {told}",
+            case.name
+        );
+        assert_eq!(
+            told.matches("error: ").count(),
+            usize::from(case.status != 0),
+            "{}: {told}",
+            case.name
+        );
         if case.status != 0 {
             assert!(
-                told.ends_with("The capture `sub/c.db` is not whole; the program ended, with exit status 0.\n"),
+                told.ends_with(
+                    "The capture `sub/c.db` is not whole; the program ended, with exit status 0.\n"
+                ),
                 "{}: {told}",
                 case.name
             );
@@ -150,14 +175,20 @@ fn while_it_is_recorded() {
         match case.left {
             Some(left) => {
                 let blocks = check_capture(&path.join(left), case.name);
-                assert_eq!(usize::try_from(blocks.kept).unwrap(), log.times_ns().len(), "{}", case.name);
+                assert_eq!(
+                    usize::try_from(blocks.kept).unwrap(),
+                    log.times_ns().len(),
+                    "{}",
+                    case.name
+                );
             }
             None if case.name == "replaced" => {
                 assert_eq!(fs::read(path.join("sub/c.db")).unwrap(), b"other");
             }
             None => {}
         }
-        let is_expected = |name: &String| ["log", "sub", "other", "b.db", "b.db-wal", "b.db-shm"].contains(&name.as_str());
+        let is_expected =
+            |name: &String| ["log", "sub", "other", "b.db", "b.db-wal", "b.db-shm"].contains(&name.as_str());
         let names: Vec<String> = fs::read_dir(path)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

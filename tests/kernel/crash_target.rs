@@ -1,11 +1,17 @@
 //! However the program ends, the capture is finished and has all of it; what ended it is told, and the exit status says
 //! so.
 
-use std::{fs, path::{Path, PathBuf}, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use memray_tests::{
     Attach, Python, Script, Target,
-    behavior::{ending, folder_with, for_each_case, memray_run, plain, run_with_input, shell_status, usual_python},
+    behavior::{
+        ending, folder_with, for_each_case, memray_run, plain, run_with_input, shell_status, usual_python,
+    },
     memray::memray_binary,
     target::process_id,
 };
@@ -14,7 +20,11 @@ use rusqlite::Connection;
 
 /// The end of a program, its exit status, and what is said of it.
 const ENDS: [(&str, i32, &str); 5] = [
-    ("os.kill(os.getpid(), 9)", 137, "was ended by signal 9 (SIGKILL).\n"),
+    (
+        "os.kill(os.getpid(), 9)",
+        137,
+        "was ended by signal 9 (SIGKILL).\n",
+    ),
     ("ctypes.string_at(1)", 139, "was ended by signal 11 (SIGSEGV).\n"),
     ("os.abort()", 134, "was ended by signal 6 (SIGABRT).\n"),
     ("os._exit(5)", 5, ""),
@@ -24,30 +34,42 @@ const ENDS: [(&str, i32, &str); 5] = [
 fn blocks(capture: &Path) -> i64 {
     Connection::open(capture)
         .unwrap()
-        .query_row("SELECT count(*) FROM allocations WHERE size BETWEEN 1234577 AND 1234700", [], |row| row.get(0))
+        .query_row(
+            "SELECT count(*) FROM allocations WHERE size BETWEEN 1234577 AND 1234700",
+            [],
+            |row| row.get(0),
+        )
         .unwrap()
 }
 
 #[test]
 fn ends_of_a_program_that_is_run() {
     for_each_case(&ENDS, |(end, status, told)| {
-        let code = format!(
-            "import ctypes, os, sys\nblocks = [bytearray(1_234_577) for _ in range(50)]\n{end}\n"
-        );
+        let code =
+            format!("import ctypes, os, sys\nblocks = [bytearray(1_234_577) for _ in range(50)]\n{end}\n");
         let folder = folder_with(&[("a.py", &code)]);
         let mut command = plain(folder.path(), memray_binary());
-        command.args(["run", "-o", "c.db", "--python"]).arg(&usual_python().program).arg("a.py");
+        command
+            .args(["run", "-o", "c.db", "--python"])
+            .arg(&usual_python().program)
+            .arg("a.py");
         let output = run_with_input(command, b"");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(shell_status(&output), *status, "{end}: {text}");
-        let deaths: Vec<&str> = text.split_inclusive('\n').filter(|line| line.starts_with("Process ")).collect();
+        let deaths: Vec<&str> = text
+            .split_inclusive('\n')
+            .filter(|line| line.starts_with("Process "))
+            .collect();
         assert!(
             deaths.concat().ends_with(told) && deaths.is_empty() == told.is_empty(),
             "{end}: {text}"
         );
         assert!(text.contains("\nWrote c.db\n"), "{end}: {text}");
         let found = ending(&folder.path().join("c.db"));
-        assert!(found.finished && found.exit_status == u32::try_from(*status).ok(), "{end}: {found:?}");
+        assert!(
+            found.finished && found.exit_status == u32::try_from(*status).ok(),
+            "{end}: {found:?}"
+        );
         assert_eq!(blocks(&folder.path().join("c.db")), 50, "{end}");
     });
 }
@@ -162,7 +184,10 @@ fn killed_by_hand_is_not_out_of_memory() {
 fn out_of_memory_of_a_program_that_is_run() {
     let folder = folder_with(&[("greedy.py", GREEDY)]);
     let limited = Limited::new(96 << 20);
-    let line = format!("echo $$ > '{}/cgroup.procs'; exec \"$0\" greedy.py", limited.0.display());
+    let line = format!(
+        "echo $$ > '{}/cgroup.procs'; exec \"$0\" greedy.py",
+        limited.0.display()
+    );
     let mut command = memray_run(folder.path(), &["--", "sh", "-c", &line]);
     command.arg(&usual_python().program);
     let mut loud = plain(folder.path(), memray_binary());

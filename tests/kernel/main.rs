@@ -17,6 +17,7 @@ mod attach_programs;
 mod attach_refusals;
 mod attach_waiting;
 mod code_objects;
+mod crash_copied;
 mod crash_disk;
 mod crash_displaced;
 mod crash_killed;

@@ -88,11 +88,26 @@ pub fn check_capture(path: &Path, name: &str) -> Blocks {
     assert_eq!(sound, "ok", "{name}");
     let is_without_rows = number("SELECT count(*) FROM losses WHERE reason = 'disk_full'") > 0;
     for (one, other) in [
-        ("SELECT ifnull(sum(alloc_count), 0) FROM state", "SELECT ifnull(sum(alloc_count), 0) FROM sites"),
-        ("SELECT ifnull(sum(alloc_bytes), 0) FROM state", "SELECT ifnull(sum(alloc_bytes), 0) FROM sites"),
-        ("SELECT ifnull(sum(live_bytes), 0) FROM state", "SELECT ifnull(sum(live_bytes), 0) FROM sites"),
-        ("SELECT ifnull(sum(peak_bytes), 0) FROM state", "SELECT ifnull(sum(bytes), 0) FROM site_peaks"),
-        ("SELECT ifnull(sum(alloc_bytes), 0) FROM state", "SELECT ifnull(sum(alloc_bytes), 0) FROM size_histogram"),
+        (
+            "SELECT ifnull(sum(alloc_count), 0) FROM state",
+            "SELECT ifnull(sum(alloc_count), 0) FROM sites",
+        ),
+        (
+            "SELECT ifnull(sum(alloc_bytes), 0) FROM state",
+            "SELECT ifnull(sum(alloc_bytes), 0) FROM sites",
+        ),
+        (
+            "SELECT ifnull(sum(live_bytes), 0) FROM state",
+            "SELECT ifnull(sum(live_bytes), 0) FROM sites",
+        ),
+        (
+            "SELECT ifnull(sum(peak_bytes), 0) FROM state",
+            "SELECT ifnull(sum(bytes), 0) FROM site_peaks",
+        ),
+        (
+            "SELECT ifnull(sum(alloc_bytes), 0) FROM state",
+            "SELECT ifnull(sum(alloc_bytes), 0) FROM size_histogram",
+        ),
     ] {
         assert_eq!(number(one), number(other), "{name}: {one}");
     }
@@ -119,12 +134,16 @@ pub fn check_capture(path: &Path, name: &str) -> Blocks {
     }
     let of_rows = |expression: &str| {
         number(&format!(
-            "SELECT ifnull({expression}, 0) FROM live_allocations JOIN stacks USING (stack_id)
+            "SELECT ifnull({expression}, 0) FROM allocations JOIN stacks USING (stack_id)
              JOIN frames USING (frame_id) WHERE function = 'keep' AND size BETWEEN 20001 AND 60000"
         ))
     };
     let (first, last) = (of_rows("min(size)"), of_rows("max(size)"));
-    assert_eq!(last - first + 1, of_rows("count(*)"), "{name}: blocks are missing between others");
+    assert_eq!(
+        last - first + 1,
+        of_rows("count(*)"),
+        "{name}: blocks are missing between others"
+    );
     Blocks {
         // `bytearray` adds a byte.
         last: Some(last - 20_001),
@@ -146,6 +165,9 @@ pub fn check_reports(folder: &Path, capture: &str, notice: &str) {
         let text = transcript(&output);
         assert!(output.status.success(), "{line}: {text}");
         let is_told = text.contains(notice) || text.contains("\"finished\": false");
-        assert!(is_told || line.contains("stats --json"), "{line}: no word of `{notice}`: {text}");
+        assert!(
+            is_told || line.contains("stats --json"),
+            "{line}: no word of `{notice}`: {text}"
+        );
     }
 }

@@ -62,7 +62,10 @@ impl OomWatch {
     /// Looks, if it is time.
     pub(super) fn look(&self, now: Instant) {
         self.change(|watched| {
-            if watched.looked_at.is_some_and(|at| now.duration_since(at) < INTERVAL) {
+            if watched
+                .looked_at
+                .is_some_and(|at| now.duration_since(at) < INTERVAL)
+            {
                 return;
             }
             watched.looked_at = Some(now);
@@ -150,7 +153,10 @@ mod tests {
                 counter.before = 0;
             }
         });
-        assert_eq!(watch.death(pid, by(11)).map(|death| death.is_out_of_memory), Some(false));
+        assert_eq!(
+            watch.death(pid, by(11)).map(|death| death.is_out_of_memory),
+            Some(false)
+        );
         watch.forget(pid);
         check(by(9), Some(9));
     }

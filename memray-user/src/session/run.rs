@@ -1,8 +1,6 @@
 //! A program that is started to be recorded.
 
-use std::{
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     CaptureSettings,

@@ -133,7 +133,9 @@ impl Sink {
     fn finish(mut self) -> bool {
         // Once more, for what waits.
         self.take(Batch::default());
-        let Some(file) = self.file.take() else { return false };
+        let Some(file) = self.file.take() else {
+            return false;
+        };
         if self.carried.is_some() {
             // Without its end the capture is one that was cut off, which it is.
             return false;

@@ -61,9 +61,9 @@ impl StoreError {
             Self::Moved { .. } => {
                 Some("it is complete there when the recording has ended; leave it where it is until then")
             }
-            Self::CutOff { .. } => Some(
-                "nothing more is written to it; `memray recover` saves what is left, or record again",
-            ),
+            Self::CutOff { .. } => {
+                Some("nothing more is written to it; `memray recover` saves what is left, or record again")
+            }
             Self::SetUp { .. } | Self::Write { .. } => {
                 Some("look for a quota or a failing disk, or choose another directory with `--output`")
             }

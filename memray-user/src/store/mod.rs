@@ -18,7 +18,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use reader::CaptureReader;
-pub use recover::{Recovered, RecoverError, recover};
+pub use recover::{RecoverError, Recovered, recover};
 pub use writer::{CaptureWriter, Overwrite};
 
 /// `PRAGMA application_id` of a capture: "Mmry" in ASCII. SQLite keeps it at byte 68 of the file

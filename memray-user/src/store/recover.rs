@@ -28,7 +28,9 @@ pub enum Recovered {
     AsItWas,
     Completed,
     /// Something could not be read.
-    InPart { losses: Vec<LossRow> },
+    InPart {
+        losses: Vec<LossRow>,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,11 +81,16 @@ impl RecoverError {
             Self::Damaged { .. } => {
                 Some("name another file with `--output`: what can be read is saved there".to_owned())
             }
-            Self::Complete { .. } => Some("name a file in a directory of your own with `--output`".to_owned()),
-            Self::Copy { .. } => {
-                Some("name a file in a directory with enough room that you may write to with `--output`".to_owned())
+            Self::Complete { .. } => {
+                Some("name a file in a directory of your own with `--output`".to_owned())
             }
-            Self::Nothing { .. } => Some("record again; the file has lost what tells its pages apart".to_owned()),
+            Self::Copy { .. } => Some(
+                "name a file in a directory with enough room that you may write to with `--output`"
+                    .to_owned(),
+            ),
+            Self::Nothing { .. } => {
+                Some("record again; the file has lost what tells its pages apart".to_owned())
+            }
             Self::Itself { .. } => Some("name another file with `--output`, or leave it out".to_owned()),
             Self::Store(error) => error.hint().map(str::to_owned),
         }
@@ -94,7 +101,9 @@ impl RecoverError {
 pub fn recover(path: &Path, output: Option<(&Path, Overwrite)>) -> Result<Recovered, RecoverError> {
     let file = open::locate(path).map_err(RecoverError::Unreadable)?;
     if is_in_use(&file) {
-        return Err(RecoverError::InUse { path: path.to_owned() });
+        return Err(RecoverError::InUse {
+            path: path.to_owned(),
+        });
     }
     match output {
         None => recover_in_place(path, &file),
@@ -133,7 +142,9 @@ fn recover_into(
     overwrite: Overwrite,
 ) -> Result<Recovered, RecoverError> {
     if fs::canonicalize(output).is_ok_and(|output| output == file) {
-        return Err(RecoverError::Itself { path: output.to_owned() });
+        return Err(RecoverError::Itself {
+            path: output.to_owned(),
+        });
     }
     if overwrite == Overwrite::Refuse && fs::symlink_metadata(output).is_ok() {
         return Err(StoreError::Exists {
@@ -143,8 +154,7 @@ fn recover_into(
     }
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let partial = output.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let recovered =
-        copy_all(file, &partial).and_then(|()| recover_copy(path, &partial, output, overwrite));
+    let recovered = copy_all(file, &partial).and_then(|()| recover_copy(path, &partial, output, overwrite));
     // It is there no more if it has become the output.
     remove_capture(&partial).unwrap_or_default();
     recovered

@@ -160,7 +160,10 @@ impl CaptureWriter {
             mut place,
         } = self;
         // What is at its place now is not ours to remove.
-        let is_ours = matches!(place.look(&file), Fate::AsItWas | Fate::LogGone | Fate::CutOff { .. });
+        let is_ours = matches!(
+            place.look(&file),
+            Fate::AsItWas | Fate::LogGone | Fate::CutOff { .. }
+        );
         drop(connection);
         drop(place);
         if !is_ours {

@@ -26,7 +26,9 @@ impl MemoryCgroup {
     /// kernel/cgroup/cgroup.c).
     pub fn is_above(&self, other: &Self) -> bool {
         let [folder, below] = [self.0.parent(), other.0.parent()];
-        folder.zip(below).is_some_and(|(folder, below)| below != folder && below.starts_with(folder))
+        folder
+            .zip(below)
+            .is_some_and(|(folder, below)| below != folder && below.starts_with(folder))
     }
 
     /// Processes killed there so far.
@@ -66,8 +68,10 @@ fn below_mount(mounts: &[u8], kind: &[u8], cgroup: &[u8]) -> Option<PathBuf> {
             continue;
         };
         let is_kind = fields.get(dash + 1).is_some_and(|found| *found == kind);
-        let has_memory =
-            kind == b"cgroup2" || fields.get(dash + 3).is_some_and(|options| has(options, b"memory"));
+        let has_memory = kind == b"cgroup2"
+            || fields
+                .get(dash + 3)
+                .is_some_and(|options| has(options, b"memory"));
         if !is_kind || !has_memory {
             continue;
         }
@@ -101,9 +105,9 @@ mod tests {
                              32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                              35 31 0:32 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n\
                              41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-    const VERSION_2: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory_recursiveprot\n";
-    const OF_CONTAINER: &str =
-        "35 31 0:32 /docker/7 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+    const VERSION_2: &str =
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,memory_recursiveprot\n";
+    const OF_CONTAINER: &str = "35 31 0:32 /docker/7 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
 
     #[test]
     fn the_file_with_the_counter() {
@@ -135,7 +139,10 @@ mod tests {
     #[test]
     fn counters_of_both_versions() {
         assert_eq!(count(b"oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Some(3));
-        assert_eq!(count(b"low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"), Some(1));
+        assert_eq!(
+            count(b"low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"),
+            Some(1)
+        );
         assert_eq!(count(b"oom_kill_disable 0\nunder_oom 0\n"), None);
         assert_eq!(count(b"oom_kill x\n"), None);
     }

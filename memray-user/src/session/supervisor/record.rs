@@ -41,14 +41,13 @@ impl Supervisor {
             return Ok(Adopted::Refused);
         }
         if self.collector.is_none() {
-            let collector =
-                start_collector(
-                    &self.settings,
-                    &self.recorder,
-                    self.clock,
-                    self.messages.clone(),
-                    self.notices.clone(),
-                )?;
+            let collector = start_collector(
+                &self.settings,
+                &self.recorder,
+                self.clock,
+                self.messages.clone(),
+                self.notices.clone(),
+            )?;
             self.collector = Some(collector);
         }
         let tracked = self

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use super::{CaptureReader, failure, sites::Ended};
 use crate::{
     model::{
-        CaptureError, FrameRow, LiveRow, LossRow, ProcessId, SizeHistogramRow, SiteRow, StackRow, StateRow,
+        CaptureError, FrameRow, LiveRow, LossRow, ProcessId, SiteRow, SizeHistogramRow, StackRow, StateRow,
     },
     store::meta_key,
 };
@@ -113,7 +113,12 @@ fn check_sizes(reader: &CaptureReader, states: &[StateRow]) -> Result<(), Captur
         bytes = bytes.saturating_add(row.alloc_bytes);
         Ok(())
     })?;
-    require(reader, "the bytes of all sizes", bytes, total(states, |state| state.alloc_bytes))
+    require(
+        reader,
+        "the bytes of all sizes",
+        bytes,
+        total(states, |state| state.alloc_bytes),
+    )
 }
 
 /// Numbers of stacks and frames have no gaps, so the largest says which are there.

@@ -100,11 +100,15 @@ impl Salvage<'_> {
     fn take_figures(&mut self) -> Result<u64, StoreError> {
         let (mut of_sites, mut of_states) = (0_u64, 0_u64);
         self.take::<SiteRow>(|batch, rows| {
-            of_sites = rows.iter().fold(of_sites, |sum, row| sum.saturating_add(row.alloc_count));
+            of_sites = rows
+                .iter()
+                .fold(of_sites, |sum, row| sum.saturating_add(row.alloc_count));
             batch.sites = rows;
         })?;
         self.take::<StateRow>(|batch, rows| {
-            of_states = rows.iter().fold(of_states, |sum, row| sum.saturating_add(row.alloc_count));
+            of_states = rows
+                .iter()
+                .fold(of_states, |sum, row| sum.saturating_add(row.alloc_count));
             batch.states = rows;
         })?;
         Ok(of_sites.abs_diff(of_states))
@@ -188,7 +192,10 @@ fn read<T: Table>(connection: &Connection, schema_version: u32, from: i64, most:
         },
     };
     let columns = selected_columns::<T>(schema_version);
-    let sql = format!("SELECT rowid, {columns} FROM {} NOT INDEXED WHERE rowid >= ?", T::NAME);
+    let sql = format!(
+        "SELECT rowid, {columns} FROM {} NOT INDEXED WHERE rowid >= ?",
+        T::NAME
+    );
     let Ok(mut statement) = connection.prepare(&sql) else {
         return group;
     };
@@ -231,7 +238,10 @@ fn read<T: Table>(connection: &Connection, schema_version: u32, from: i64, most:
 fn behind<T: Table>(connection: &Connection, after: i64) -> Option<i64> {
     // Rowids count from 1, but for those of a hostile file.
     let after = after.max(0);
-    let sql = format!("SELECT rowid FROM {} NOT INDEXED WHERE rowid >= ? LIMIT 1", T::NAME);
+    let sql = format!(
+        "SELECT rowid FROM {} NOT INDEXED WHERE rowid >= ? LIMIT 1",
+        T::NAME
+    );
     let mut statement = connection.prepare(&sql).ok()?;
     let mut row_from = |from: i64| -> Option<i64> {
         let found = statement.query_row([from], |row| row.get::<_, i64>(0)).ok()?;

@@ -72,7 +72,12 @@ fn copy(from: &Path, to: &Path, suffixes: &[&str]) {
 fn allocations(path: &Path) -> u64 {
     let reader = CaptureReader::open(path).unwrap();
     assert!(reader.metadata().unwrap().states.len() == 1);
-    reader.sites(View::All).unwrap().iter().map(|site| site.count).sum()
+    reader
+        .sites(View::All)
+        .unwrap()
+        .iter()
+        .map(|site| site.count)
+        .sum()
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -97,7 +102,10 @@ fn a_capture_with_its_log_becomes_one_file() {
     let recovered = recover(&killed, Some((&output, Overwrite::Refuse))).unwrap();
     assert!(matches!(recovered, Recovered::Completed), "{recovered:?}");
     assert_eq!(allocations(&output), 3 * SITES);
-    assert_eq!(names(directory.path()), ["killed.db", "killed.db-wal", "output.db"]);
+    assert_eq!(
+        names(directory.path()),
+        ["killed.db", "killed.db-wal", "output.db"]
+    );
     let refused = recover(&killed, Some((&output, Overwrite::Refuse)));
     assert!(matches!(refused, Err(RecoverError::Store(_))), "{refused:?}");
     recover(&killed, Some((&output, Overwrite::Replace))).unwrap();
@@ -145,7 +153,13 @@ fn a_copy_without_its_log_says_so() {
     let reader = CaptureReader::open(&with_log).unwrap();
     assert!(!reader.metadata().unwrap().may_lack_log);
     writer.finish().unwrap();
-    assert!(!CaptureReader::open(&path).unwrap().metadata().unwrap().may_lack_log);
+    assert!(
+        !CaptureReader::open(&path)
+            .unwrap()
+            .metadata()
+            .unwrap()
+            .may_lack_log
+    );
 }
 
 /// Every mixture of a file of one moment with pages, or a log, of another: it is refused, or has the figures of one of
@@ -184,7 +198,12 @@ fn a_copy_of_two_moments_is_never_taken_for_one() {
             }
             Ok(reader) => {
                 read += 1;
-                let counts: Vec<u64> = reader.sites(View::All).unwrap().iter().map(|site| site.count).collect();
+                let counts: Vec<u64> = reader
+                    .sites(View::All)
+                    .unwrap()
+                    .iter()
+                    .map(|site| site.count)
+                    .collect();
                 let total = reader.metadata().unwrap().states[0].alloc_count;
                 assert_eq!(counts.iter().sum::<u64>(), total);
                 assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
@@ -224,7 +243,10 @@ fn damaged_pages_cost_what_lies_on_them() {
             // A page of nobody.
             continue;
         }
-        assert!(matches!(refused, Err(RecoverError::Damaged { .. })), "{page}: {refused:?}");
+        assert!(
+            matches!(refused, Err(RecoverError::Damaged { .. })),
+            "{page}: {refused:?}"
+        );
         let output = directory.path().join("output.db");
         let recovered = recover(&damaged, Some((&output, Overwrite::Replace)));
         let losses = match recovered {
@@ -236,10 +258,19 @@ fn damaged_pages_cost_what_lies_on_them() {
             }
             other => panic!("page {page}: {other:?}"),
         };
-        assert_eq!(fs::read(&damaged).unwrap(), bytes, "page {page}: the damaged file was changed");
+        assert_eq!(
+            fs::read(&damaged).unwrap(),
+            bytes,
+            "page {page}: the damaged file was changed"
+        );
         let reader = CaptureReader::open(&output).unwrap();
         reader.check_pages().unwrap();
-        let found: u64 = reader.sites(View::All).unwrap().iter().map(|site| site.count).sum();
+        let found: u64 = reader
+            .sites(View::All)
+            .unwrap()
+            .iter()
+            .map(|site| site.count)
+            .sum();
         let expected: u64 = reader
             .metadata()
             .unwrap()
@@ -250,12 +281,21 @@ fn damaged_pages_cost_what_lies_on_them() {
         assert_eq!(found.abs_diff(expected), losses[0].events, "page {page}");
         assert!(losses[1].events > 0, "page {page}");
         let kept = reader.losses().unwrap();
-        assert!(kept.iter().any(|loss| loss.reason == "damaged_rows"), "page {page}");
+        assert!(
+            kept.iter().any(|loss| loss.reason == "damaged_rows"),
+            "page {page}"
+        );
         in_part += 1;
         worst = worst.max(2 * SITES - found.min(2 * SITES));
     }
-    eprintln!("{in_part} of {n_pages} pages damaged in turn; the worst cost {worst} of {} allocations", 2 * SITES);
-    assert!(in_part > n_pages / 2 && nothing < 12, "{in_part} of {n_pages}, {nothing}");
+    eprintln!(
+        "{in_part} of {n_pages} pages damaged in turn; the worst cost {worst} of {} allocations",
+        2 * SITES
+    );
+    assert!(
+        in_part > n_pages / 2 && nothing < 12,
+        "{in_part} of {n_pages}, {nothing}"
+    );
     assert_eq!(names(directory.path()), ["capture.db", "damaged.db", "output.db"]);
 }
 

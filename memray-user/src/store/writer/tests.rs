@@ -14,7 +14,8 @@ use crate::{
     store::{
         APPLICATION_ID, CaptureReader, StoreError,
         tests::{
-            freed, histogram, live, loss, meta, process, sample_batch, sample_names, site, state, write_capture,
+            freed, histogram, live, loss, meta, process, sample_batch, sample_names, site, state,
+            write_capture,
         },
     },
 };

@@ -86,7 +86,11 @@ mod tests {
             (0x137f, None),
         ] {
             let status = ExitStatus::from_wait_status(wait_status);
-            assert_eq!(status.map(ExitStatus::as_a_shell_shows), expect, "{wait_status:#x}");
+            assert_eq!(
+                status.map(ExitStatus::as_a_shell_shows),
+                expect,
+                "{wait_status:#x}"
+            );
         }
     }
 }

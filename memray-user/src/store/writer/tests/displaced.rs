@@ -27,7 +27,10 @@ fn a_deleted_file_stays_deleted() {
     let mut writer = recording(&place.capture);
     fs::remove_file(&place.capture).unwrap();
     let error = writer.look().unwrap_err();
-    assert!(matches!(error, StoreError::Deleted { .. }) && error.is_final(), "{error:?}");
+    assert!(
+        matches!(error, StoreError::Deleted { .. }) && error.is_final(),
+        "{error:?}"
+    );
     // What somebody else puts there is theirs, whatever becomes of ours.
     fs::write(&place.capture, "other").unwrap();
     let error = writer.look().unwrap_err();
@@ -51,7 +54,10 @@ fn a_moved_file_is_complete_where_it_is() {
     fs::rename(&place.capture, &moved).unwrap();
     let error = writer.look().unwrap_err();
     let to = fs::canonicalize(&moved).unwrap();
-    assert!(matches!(&error, StoreError::Moved { to: found, .. } if *found == to), "{error:?}");
+    assert!(
+        matches!(&error, StoreError::Moved { to: found, .. } if *found == to),
+        "{error:?}"
+    );
     assert!(!error.is_final());
     more(&mut writer, 100..200);
     writer.finish().unwrap_err();
@@ -91,8 +97,14 @@ fn a_file_that_was_cut_off_is_not_written_to() {
         .set_len(length / 2)
         .unwrap();
     let error = writer.look().unwrap_err();
-    assert!(matches!(error, StoreError::CutOff { .. }) && error.is_final(), "{error:?}");
-    assert!(error.to_string().contains(&format!("{} of {length}", length / 2)), "{error}");
+    assert!(
+        matches!(error, StoreError::CutOff { .. }) && error.is_final(),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains(&format!("{} of {length}", length / 2)),
+        "{error}"
+    );
 }
 
 /// Readers look for the log by its name. It is made anew, and has all.
