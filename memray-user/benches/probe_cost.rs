@@ -240,7 +240,8 @@ fn measure_traced(target: &mut Target, recorder: &Recorder) -> Result<Vec<f64>> 
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                ring.drain(u64::MAX, |_| {});
+                let end = ring.end();
+                ring.drain(u64::MAX, end, |_| {});
                 thread::park_timeout(Duration::from_millis(1));
             }
         });

@@ -16,6 +16,8 @@ pub enum Blame {
     Usage,
     /// A fault of memray or of the machine.
     Unexpected,
+    /// It was recorded, and what is in the capture is less than that.
+    NotWhole,
 }
 
 impl Blame {
@@ -24,6 +26,7 @@ impl Blame {
             Self::User => 1,
             Self::Usage => 2,
             Self::Unexpected => 3,
+            Self::NotWhole => 4,
         }
     }
 }
@@ -114,6 +117,18 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("failed to write `a.html`")]
     struct Write(#[source] io::Error);
+
+    #[test]
+    fn exit_codes_are_those_of_the_documentation() {
+        let documentation = include_str!("../../docs/concepts/exit-codes.md");
+        let blames = [Blame::User, Blame::Usage, Blame::Unexpected, Blame::NotWhole];
+        let codes = blames.map(Blame::exit_code);
+        assert_eq!(codes, [1, 2, 3, 4]);
+        for code in codes {
+            assert!(documentation.contains(&format!("\n| {code} | ")), "{code}");
+        }
+        assert!(!documentation.contains("\n| 5 | "));
+    }
 
     #[test]
     fn causes_and_hints_follow_the_error() {

@@ -13,3 +13,4 @@ mod interpreters;
 mod line_tables;
 mod musl;
 mod processes;
+mod recover;

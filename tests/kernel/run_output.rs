@@ -207,7 +207,7 @@ fn a_disk_that_fills_up() {
         "{text}"
     );
     assert!(
-        text.contains("<module> at") && text.contains("found no room on the disk"),
+        text.contains("<module> at") && text.contains("the disk did not take"),
         "{text}"
     );
 }

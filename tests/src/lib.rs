@@ -12,6 +12,7 @@ pub mod parity;
 pub mod probed;
 pub mod python;
 pub mod recording;
+pub mod rising;
 pub mod script;
 pub mod stress;
 pub mod target;

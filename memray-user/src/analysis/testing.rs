@@ -50,6 +50,7 @@ impl CaptureBuilder {
             started_at_ms: 1_767_323_045_678,
             ended_at_ms: Some(1_767_323_048_178),
             finished: true,
+            may_lack_log: false,
             memray_version: "0.1.0".to_owned(),
             kernel_release: "6.1.0".to_owned(),
             entries: Vec::new(),

@@ -9,17 +9,13 @@ use std::{
 use clap::{Args, ValueHint};
 
 use super::{
-    capture_file::{check_output, next_steps},
-    delivery::DeliveryArguments,
-    memory_interval::MemoryIntervalArguments,
-    owner::behind_sudo,
-    reading::say_notices,
+    capture_file::check_output, delivery::DeliveryArguments, ending::Talker,
+    memory_interval::MemoryIntervalArguments, owner::behind_sudo,
 };
 use crate::{
     error::CommandError,
     printer::{Printer, Talk},
-    report::Notices,
-    session::{self, AttachSettings, CaptureSettings},
+    session::{self, AttachSettings, CaptureSettings, RecordedAttached},
     store::Overwrite,
 };
 
@@ -107,13 +103,21 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, CommandError> {
         any_program,
         pids: pids.clone(),
     };
-    let begun = || printer.say(&ready(&pids, &output, duration));
-    let recorded = session::record_attached(&settings, begun)?;
-    say_notices(&Notices::of_losses(&recorded.losses), printer)?;
-    if let Some(problem) = recorded.problem {
-        return Err(problem.into());
+    let talker = Talker {
+        printer,
+        begun: ready(&pids, &output, duration),
+        output: &output,
+    };
+    let RecordedAttached {
+        losses,
+        deaths,
+        is_whole,
+    } = session::record_attached(&settings, &talker)?;
+    talker.tell_the_end(&losses, &deaths)?;
+    if !is_whole {
+        return Ok(talker.tell_not_whole(None));
     }
-    printer.say(&next_steps(&output));
+    talker.tell_whole();
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,18 +1,19 @@
 //! The command line: arguments in, settings out, one call. One file for each command, and no logic of the domain.
 //!
-//! Names, defaults and meanings are memray's wherever memray has them. Exit codes: 0, 1 the user can mend it, 2 usage,
-//! 3 unexpected; `run` ends as the program that it ran.
+//! Names, defaults and meanings are memray's wherever memray has them. Exit codes are in `docs/concepts/exit-codes.md`.
 
 mod attach;
 mod capture_file;
 mod delivery;
 mod detach;
 mod doctor;
+mod ending;
 mod flamegraph;
 mod memory_interval;
 mod output;
 mod owner;
 mod reading;
+mod recover;
 mod run;
 mod stats;
 mod summary;
@@ -59,6 +60,7 @@ enum Command {
     Tree(tree::Arguments),
     Summary(summary::Arguments),
     Stats(stats::Arguments),
+    Recover(recover::Arguments),
     Doctor(doctor::Arguments),
 }
 
@@ -106,6 +108,7 @@ fn dispatch(
         Command::Tree(arguments) => tree::execute(arguments),
         Command::Summary(arguments) => summary::execute(arguments),
         Command::Stats(arguments) => stats::execute(arguments),
+        Command::Recover(arguments) => recover::execute(&arguments),
         Command::Doctor(arguments) => doctor::execute(&arguments),
     }
 }

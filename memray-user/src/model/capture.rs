@@ -39,6 +39,8 @@ pub struct CaptureMetadata {
     pub ended_at_ms: Option<u64>,
     /// The recording was finished in order.
     pub finished: bool,
+    /// It was not, and the log that completes the file may lie elsewhere.
+    pub may_lack_log: bool,
     pub memray_version: String,
     pub kernel_release: String,
     /// All of `meta`, sorted by key.

@@ -62,6 +62,14 @@ impl Notices {
                 text: text.to_owned(),
             });
         }
+        if metadata.may_lack_log {
+            let text = "the log that lies beside a capture while it is recorded (`-wal`) is not there; if this is a copy, \
+                        copy the log too: it has what came last";
+            notices.push(Notice {
+                kind: NoticeKind::Unfinished,
+                text: text.to_owned(),
+            });
+        }
         notices.extend(Self::of_losses(losses).0);
         notices.extend(processes::notices(metadata, profile));
         if profile.view == View::Leaks

@@ -1,22 +1,21 @@
 //! Processes that run already.
 
-use std::{
-    sync::mpsc::{Receiver, TryRecvError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     CaptureSettings,
     clock::Clock,
+    collector::Captured,
+    deaths::Death,
     error::SessionError,
     raise_file_limit,
     rendezvous::Rendezvous,
-    supervisor::{Adopted, Adoption, Notice, SupervisorThread},
+    supervisor::{Adopted, Adoption, SupervisorThread},
+    told::{Listener, Told},
 };
 use crate::{
     bpf::{self, Recorder, RecorderOptions},
     model::{LossRow, ProcessOrigin},
-    store::StoreError,
     target::{
         launch::SignalRelay,
         process::{Process, ProcessError},
@@ -35,12 +34,14 @@ pub struct AttachSettings {
     pub any_program: bool,
 }
 
-/// How the recording of running processes went: the counters that are not zero, and why the capture is not whole if it is
-/// not.
+/// How the recording of running processes went.
 #[derive(Debug)]
 pub struct RecordedAttached {
+    /// Counters that are not zero.
     pub losses: Vec<LossRow>,
-    pub problem: Option<StoreError>,
+    pub deaths: Vec<Death>,
+    /// Why not has been told.
+    pub is_whole: bool,
 }
 
 /// How soon the end of everything is noticed.
@@ -48,11 +49,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Records until the processes have ended, or the time is over, or somebody has had enough. An error means that nothing
 /// was recorded and that no file is left.
-///
-/// `begun` is called once, when all probes are in.
 pub fn record_attached(
     settings: &AttachSettings,
-    begun: impl FnOnce(),
+    listener: &impl Listener,
 ) -> Result<RecordedAttached, SessionError> {
     let mut command_lines = Vec::new();
     for &pid in &settings.pids {
@@ -73,19 +72,25 @@ pub fn record_attached(
     })?;
     let clock = Clock::start();
     let relay = SignalRelay::start();
-    let (supervisor, told) = SupervisorThread::start(recorder, capture, clock)?;
+    let (supervisor, notices) = SupervisorThread::start(recorder, capture, clock)?;
+    let told = Told { notices, listener };
     let rendezvous = Rendezvous::open(supervisor.handle());
     if let Err(error) = adopt_all(settings, &supervisor) {
         supervisor.abandon()?;
         return Err(error);
     }
-    begun();
+    listener.begun();
     supervisor.tell_the_end();
     wait(settings.duration, &told, &relay);
     let finished = supervisor.finish();
     drop(rendezvous);
-    let (losses, problem) = finished.capture.unwrap_or_default();
-    Ok(RecordedAttached { losses, problem })
+    told.tell_the_rest();
+    let Captured { losses, is_whole } = finished.capture.unwrap_or_default();
+    Ok(RecordedAttached {
+        losses,
+        deaths: finished.deaths,
+        is_whole,
+    })
 }
 
 fn adopt_all(settings: &AttachSettings, supervisor: &SupervisorThread) -> Result<(), SessionError> {
@@ -135,12 +140,11 @@ fn is_below_our_namespace(process: &Process) -> bool {
     is_elsewhere && !bpf::is_in_initial_pid_namespace()
 }
 
-fn wait(duration: Option<Duration>, told: &Receiver<Notice>, relay: &SignalRelay) {
+fn wait(duration: Option<Duration>, told: &Told<'_, impl Listener>, relay: &SignalRelay) {
     let end = duration.and_then(|duration| Instant::now().checked_add(duration));
     loop {
-        match told.try_recv() {
-            Ok(Notice::AllEnded) | Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) => {}
+        if told.all_ended() {
+            return;
         }
         let left = end.map_or(LOOK_INTERVAL, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() || relay.is_interrupted(left.min(LOOK_INTERVAL)) {

@@ -69,6 +69,15 @@ enum Request {
     Abandon,
 }
 
+/// What came of a recording.
+#[derive(Debug, Default)]
+pub(super) struct Captured {
+    /// Counters that are not zero.
+    pub(super) losses: Vec<LossRow>,
+    /// All that was taken in is in the file, and the file where it was to be. Why not has been told.
+    pub(super) is_whole: bool,
+}
+
 /// An interpreter in a library that was loaded late.
 #[derive(Debug)]
 pub(super) struct InterpreterFound {
@@ -169,11 +178,13 @@ impl Collector {
     }
 
     /// Takes in what is left, writes it and finishes the capture.
-    /// Returns the counters, and why the capture is not whole if it is not.
-    pub(super) fn finish(self) -> (Vec<LossRow>, Option<StoreError>) {
+    pub(super) fn finish(self) -> Captured {
         self.request(Request::Finish);
         let (writer, losses) = self.join();
-        (losses, writer.finish())
+        Captured {
+            losses,
+            is_whole: writer.finish(),
+        }
     }
 
     /// Removes the capture.

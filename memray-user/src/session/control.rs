@@ -73,17 +73,6 @@ impl ControlEvent {
     }
 }
 
-/// The status of a process as a shell shows it, from wait(2)'s.
-pub(super) fn shell_status(exit_code: u32) -> i32 {
-    let signal = exit_code & 0x7f;
-    let status = if signal == 0 {
-        exit_code >> 8 & 0xff
-    } else {
-        128 + signal
-    };
-    status.cast_signed()
-}
-
 #[cfg(test)]
 mod tests {
     use memray_ebpf::event::{HeldRecord, RecordHeader};
@@ -139,13 +128,5 @@ mod tests {
         assert_eq!(of(held(RecordKind::Held, 9)), None);
         assert_eq!(of(held(RecordKind::Allocation, 2)), None);
         assert_eq!(ControlEvent::of(&[]), None);
-    }
-
-    #[test]
-    fn statuses_as_a_shell_shows_them() {
-        assert_eq!(shell_status(0), 0);
-        assert_eq!(shell_status(3 << 8), 3);
-        assert_eq!(shell_status(9), 137);
-        assert_eq!(shell_status(0x8b), 139);
     }
 }

@@ -34,15 +34,18 @@ struct Shared {
 }
 
 impl Ends {
-    /// `tell` is called once for each process that was watched and has ended.
-    pub(super) fn start(tell: impl Fn(u32) + Send + 'static) -> io::Result<Self> {
+    /// `tell` is called once for each process that was watched and has ended, `turn` many times a second.
+    pub(super) fn start(
+        turn: impl Fn() + Send + 'static,
+        tell: impl Fn(u32) + Send + 'static,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             watched: Mutex::default(),
             is_over: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&shared);
-        let thread = thread::spawn(move || of_thread.run(tell));
+        let thread = thread::spawn(move || of_thread.run(turn, tell));
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -69,13 +72,14 @@ impl Ends {
 }
 
 impl Shared {
-    fn run(&self, tell: impl Fn(u32)) {
+    fn run(&self, turn: impl Fn(), tell: impl Fn(u32)) {
         let mut events = [EpollEvent::empty(); ENDS_AT_ONCE];
         while !self.is_over.load(Ordering::Relaxed) {
             let count = self
                 .epoll
                 .wait(&mut events, EpollTimeout::from(TURN_MS))
                 .unwrap_or(0);
+            turn();
             for event in &events[..count] {
                 let Ok(pid) = u32::try_from(event.data()) else {
                     continue;
@@ -111,7 +115,7 @@ mod tests {
     #[test]
     fn tells_the_end_of_a_process_once() {
         let (sender, ended) = mpsc::channel();
-        let ends = Ends::start(move |pid| sender.send(pid).unwrap()).unwrap();
+        let ends = Ends::start(|| (), move |pid| sender.send(pid).unwrap()).unwrap();
         let mut child = Command::new("cat")
             .stdin(std::process::Stdio::piped())
             .spawn()

@@ -10,10 +10,12 @@
 //! last batch is written and the capture finished.
 
 mod attach;
+mod carried;
 mod clock;
 mod closer;
 mod collector;
 mod control;
+mod deaths;
 mod ends;
 mod error;
 mod lost_frees;
@@ -25,6 +27,7 @@ mod rendezvous;
 mod run;
 mod script;
 mod supervisor;
+mod told;
 mod workers;
 mod writer;
 
@@ -34,12 +37,19 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 pub use self::{
     attach::{AttachSettings, RecordedAttached, record_attached},
+    deaths::Death,
     error::SessionError,
     prepare::prepare_process,
     rendezvous::{Detached, detach},
-    run::{Recorded, RunListener, RunSettings, record},
+    run::{Recorded, RunSettings, record},
+    told::Listener,
 };
-use self::{clock::Clock, collector::Collector, supervisor::Message, writer::WriterThread};
+use self::{
+    clock::Clock,
+    collector::Collector,
+    supervisor::{Message, Notice},
+    writer::WriterThread,
+};
 use crate::{
     bpf::{Bounds, Delivery, Recorder},
     ingest::{IngestOptions, bounds::IngestBounds, timeline::Interval},
@@ -76,9 +86,10 @@ fn start_collector(
     recorder: &Recorder,
     clock: Clock,
     messages: Sender<Message>,
+    notices: Sender<Notice>,
 ) -> Result<Collector, SessionError> {
     let writer = CaptureWriter::create(&settings.output, settings.overwrite, settings.owner)?;
-    let writer = WriterThread::start(writer);
+    let writer = WriterThread::start(writer, notices);
     writer.send(first_batch(settings, &clock));
     let options = IngestOptions {
         clock_base_ns: clock.base_ns(),

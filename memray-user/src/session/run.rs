@@ -1,22 +1,21 @@
 //! A program that is started to be recorded.
 
-use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     CaptureSettings,
     clock::Clock,
+    collector::Captured,
+    deaths::Death,
     error::SessionError,
     raise_file_limit,
     rendezvous::Rendezvous,
-    supervisor::{Adopted, Adoption, Notice, SupervisorThread},
+    supervisor::{Adopted, Adoption, SupervisorThread},
+    told::{Listener, Told},
 };
 use crate::{
     bpf::{Recorder, RecorderOptions},
     model::{LossRow, ProcessOrigin},
-    store::StoreError,
     target::launch::{
         Child, Decision, ExitStatus, InheritedSignals, Launch, LaunchError, Outcome, SignalRelay, is_script,
     },
@@ -40,8 +39,10 @@ pub struct Recorded {
     pub has_python: bool,
     /// Counters that are not zero.
     pub losses: Vec<LossRow>,
-    /// Why the capture is not whole, if it is not.
-    pub problem: Option<StoreError>,
+    /// Of the program and of all that was recorded beside it, those by signals.
+    pub deaths: Vec<Death>,
+    /// Why not has been told.
+    pub is_whole: bool,
 }
 
 /// How soon it is noticed that nothing is recorded any more.
@@ -50,20 +51,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// After that it is said what is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is said on the way.
-pub trait RunListener {
-    /// Once, when the capture is there and before the recorded program's first instruction.
-    fn begun(&self);
-    /// The program has ended and children of it are still recorded.
-    fn waits_for_children(&self);
-}
-
 /// Runs the program to its end and records it. An error means that nothing was recorded and that no file is left: the
 /// program was not run, or was killed before its first instruction, or has ended before there was anything to record.
 pub fn record(
     settings: &RunSettings,
     signals: &InheritedSignals,
-    listener: &impl RunListener,
+    listener: &impl Listener,
 ) -> Result<Recorded, SessionError> {
     let options = RecorderOptions {
         delivery: settings.capture.delivery,
@@ -77,10 +70,11 @@ pub fn record(
     let relay = SignalRelay::start();
     let mut child = settings.launch.spawn(signals, &relay)?;
     raise_file_limit();
-    let (supervisor, told) = SupervisorThread::start(recorder, settings.capture.clone(), clock)?;
+    let (supervisor, notices) = SupervisorThread::start(recorder, settings.capture.clone(), clock)?;
+    let told = Told { notices, listener };
     let rendezvous = Rendezvous::open(supervisor.handle());
     let mut launched = Launched::default();
-    let ended = launched.run(settings, &mut child, &supervisor, &told, listener);
+    let ended = launched.run(settings, &mut child, &supervisor, &told);
     let ended = match ended {
         Ok(ended) => ended,
         Err(error) => {
@@ -91,15 +85,16 @@ pub fn record(
         }
     };
     if let Some(status) = ended {
-        supervisor.child_ended(child.pid(), shell_status(status));
+        supervisor.child_ended(child.pid(), status);
         if launched.has_begun {
-            wait_for_children(&told, &relay, listener);
+            wait_for_children(&told, &relay);
         }
     }
     let finished = supervisor.finish();
     drop(rendezvous);
     let status = ended.map_or_else(|| child.wait(), Ok)?;
-    let Some((losses, problem)) = finished.capture else {
+    told.tell_the_rest();
+    let Some(Captured { losses, is_whole }) = finished.capture else {
         let program = settings.launch.program.clone();
         return Err(SessionError::NothingRecorded { program, status });
     };
@@ -107,7 +102,8 @@ pub fn record(
         status,
         has_python: launched.has_python,
         losses,
-        problem,
+        deaths: finished.deaths,
+        is_whole,
     })
 }
 
@@ -125,8 +121,7 @@ impl Launched {
         settings: &RunSettings,
         child: &mut Child<'_>,
         supervisor: &SupervisorThread,
-        told: &Receiver<Notice>,
-        listener: &impl RunListener,
+        told: &Told<'_, impl Listener>,
     ) -> Result<Option<ExitStatus>, SessionError> {
         let is_script = is_script(&settings.launch.program).unwrap_or(false);
         let outcome = child.run_until_released(|loaded| {
@@ -145,7 +140,7 @@ impl Launched {
             }
             if !self.has_begun {
                 self.has_begun = true;
-                listener.begun();
+                told.listener.begun();
                 supervisor.tell_the_end();
             }
             self.has_python |= adopted == Adopted::Python;
@@ -161,7 +156,7 @@ impl Launched {
             if let Some(status) = child.wait_for(LOOK_INTERVAL)? {
                 return Ok(Some(status));
             }
-            if told.try_recv().is_ok() {
+            if told.all_ended() {
                 return Ok(None);
             }
         }
@@ -169,27 +164,19 @@ impl Launched {
 }
 
 /// Until the last of them has ended, or somebody has had enough.
-fn wait_for_children(told: &Receiver<Notice>, relay: &SignalRelay, listener: &impl RunListener) {
+fn wait_for_children(told: &Told<'_, impl Listener>, relay: &SignalRelay) {
     // Most have none, or none that outlives it by much.
     let (since, mut has_said) = (Instant::now(), false);
     loop {
-        match told.recv_timeout(LOOK_INTERVAL) {
-            Ok(Notice::AllEnded) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+        if told.all_end_within(LOOK_INTERVAL) {
+            return;
         }
         if relay.is_interrupted(Duration::ZERO) {
             return;
         }
         if since.elapsed() > PATIENCE && !std::mem::replace(&mut has_said, true) {
-            listener.waits_for_children();
+            told.listener.waits_for_children();
         }
-    }
-}
-
-fn shell_status(status: ExitStatus) -> i32 {
-    match status {
-        ExitStatus::Exited(code) => code,
-        ExitStatus::Signaled { signal, .. } => 128 + signal,
     }
 }
 

@@ -26,6 +26,20 @@ pub enum StoreError {
     /// The batch was rolled back; all batches before it are in the file.
     #[error("cannot write to the capture `{}`", path.display())]
     Write { path: PathBuf, source: rusqlite::Error },
+    #[error("the capture `{}` was deleted while it was recorded", path.display())]
+    Deleted { path: PathBuf },
+    /// What is written goes on to that place.
+    #[error("the capture `{}` was moved to `{}` while it was recorded", path.display(), to.display())]
+    Moved { path: PathBuf, to: PathBuf },
+    #[error(
+        "the capture `{}` was cut off by somebody else while it was recorded: it has {bytes} of {expected_bytes} bytes",
+        path.display()
+    )]
+    CutOff {
+        path: PathBuf,
+        bytes: u64,
+        expected_bytes: u64,
+    },
 }
 
 impl StoreError {
@@ -37,13 +51,28 @@ impl StoreError {
             Self::NotRegular { .. } => Some("choose another file with `--output`"),
             Self::Create { source, .. } => create_hint(source.kind()),
             Self::Full { .. } => Some(
-                "what was recorded until then is kept; make room or choose another directory with `--output`",
+                "what was recorded until then is kept, and totals are recorded on as far as there is room; make room or \
+                 choose another directory with `--output`",
             ),
             Self::Busy { .. } => Some("close other programs that have the capture open"),
+            Self::Deleted { .. } => {
+                Some("record again, and leave the file where it is until the recording has ended")
+            }
+            Self::Moved { .. } => {
+                Some("it is complete there when the recording has ended; leave it where it is until then")
+            }
+            Self::CutOff { .. } => {
+                Some("nothing more is written to it; `memray recover` saves what is left, or record again")
+            }
             Self::SetUp { .. } | Self::Write { .. } => {
                 Some("look for a quota or a failing disk, or choose another directory with `--output`")
             }
         }
+    }
+
+    /// Nothing that is written from here on reaches anybody.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Deleted { .. } | Self::CutOff { .. })
     }
 
     /// The error of a statement that wrote to an existing capture.

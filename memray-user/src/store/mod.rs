@@ -12,11 +12,13 @@
 
 mod error;
 mod reader;
+mod recover;
 mod tables;
 mod writer;
 
 pub use error::StoreError;
 pub use reader::CaptureReader;
+pub use recover::{RecoverError, Recovered, recover};
 pub use writer::{CaptureWriter, Overwrite};
 
 /// `PRAGMA application_id` of a capture: "Mmry" in ASCII. SQLite keeps it at byte 68 of the file
@@ -43,6 +45,8 @@ pub mod meta_key {
     pub const ENDED_AT_MS: &str = "ended_at_ms";
     pub const MEMRAY_VERSION: &str = "memray_version";
     pub const KERNEL_RELEASE: &str = "kernel_release";
+    /// Written by the store into a capture that was put together from what could be read of a damaged one: `1`.
+    pub const RECOVERED: &str = "recovered";
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! once from its first row to its last. Rowids must ascend, so that no arrangement of pages makes a scan longer
 //! than the file. What the rows hold is checked by [`Fields`].
 
+mod agreement;
 mod failure;
 mod foreign;
 mod metadata;
-mod open;
+pub(super) mod open;
 mod sites;
 
 use std::path::{Path, PathBuf};
@@ -33,17 +34,26 @@ pub struct CaptureReader {
     schema_version: u32,
     /// As given, for messages.
     path: PathBuf,
+    lacks_log: bool,
 }
 
 impl CaptureReader {
-    /// Opens a capture and fixes the moment that is read.
+    /// Opens a capture and fixes the moment that is read. One without an end, which may have been copied while it was
+    /// written, must agree with itself.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let (connection, schema_version) = open::open(path)?;
-        Ok(Self {
+        let open::Opened {
+            connection,
+            schema_version,
+            lacks_log,
+        } = open::open(path)?;
+        let reader = Self {
             connection,
             schema_version,
             path: path.to_owned(),
-        })
+            lacks_log,
+        };
+        agreement::check(&reader)?;
+        Ok(reader)
     }
 
     /// Goes on to the newest moment.
@@ -51,6 +61,27 @@ impl CaptureReader {
         open::end(&self.connection)
             .and_then(|()| open::begin(&self.connection))
             .map_err(|error| failure::query(&self.path, error))
+    }
+
+    /// Has SQLite look at every page; the first fault that it finds is the error.
+    pub(super) fn check_pages(&self) -> Result<(), CaptureError> {
+        let found: String = self
+            .connection
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+            .map_err(|error| failure::query(&self.path, error))?;
+        if found == "ok" {
+            return Ok(());
+        }
+        Err(failure::damaged_pages(&self.path, found))
+    }
+
+    /// The file is one that a log may complete.
+    pub(super) fn has_log(&self) -> Result<bool, CaptureError> {
+        let mode: String = self
+            .connection
+            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+            .map_err(|error| failure::query(&self.path, error))?;
+        Ok(mode == "wal")
     }
 
     fn rows<T: Table>(&self) -> Result<Vec<T>, CaptureError> {
@@ -111,12 +142,9 @@ impl CaptureReader {
 
 impl CaptureSource for CaptureReader {
     fn metadata(&self) -> Result<CaptureMetadata, CaptureError> {
-        Ok(metadata::assemble(
-            self.rows()?,
-            self.rows()?,
-            self.rows()?,
-            self.rows()?,
-        ))
+        let mut metadata = metadata::assemble(self.rows()?, self.rows()?, self.rows()?, self.rows()?);
+        metadata.may_lack_log = self.lacks_log && !metadata.finished;
+        Ok(metadata)
     }
 
     fn frames(&self) -> Result<Vec<FrameRow>, CaptureError> {

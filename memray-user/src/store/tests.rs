@@ -69,7 +69,7 @@ pub(super) fn sample_batch() -> Batch {
 }
 
 /// The names in the sample: all that has no figures.
-fn sample_names() -> Batch {
+pub(super) fn sample_names() -> Batch {
     Batch {
         processes: vec![
             process(1),

@@ -6,19 +6,23 @@
 
 mod create;
 mod insert;
+mod place;
 mod reserve;
 
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use nix::fcntl::Flock;
+use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, ErrorCode};
 
 pub use self::create::Overwrite;
-use self::reserve::Reserve;
+pub(in crate::store) use self::create::{beside, is_in_use, remove_capture};
+use self::{
+    place::{Fate, Place},
+    reserve::Reserve,
+};
 use super::{error::StoreError, meta_key};
 use crate::model::Batch;
 
@@ -26,6 +30,9 @@ use crate::model::Batch;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end of a recording waits for readers, so that it can fold the log into the file.
 const FINISH_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// By somebody else who has the file open.
+const TAKEN: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
 
 /// On a full disk: folds the log into the file while there is room for it, and then after every few pages, so that
 /// the space it has is used over again.
@@ -43,13 +50,49 @@ pub struct CaptureWriter {
     /// Given back when the disk is full, so that the recording can still be closed in order.
     reserve: Reserve,
     /// Says to other recordings that the file is taken. Closed after the connection, whose own locks would go with it.
-    _lock: Option<Flock<File>>,
+    place: Place,
 }
 
 impl CaptureWriter {
     /// Where the capture is, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file still is what and where it was made; an error if somebody has deleted, moved or cut it. A log
+    /// that is gone is made anew, so that readers find what is written from here on.
+    pub fn look(&mut self) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        match self.place.look(&self.file) {
+            Fate::AsItWas => Ok(()),
+            Fate::LogGone => {
+                self.renew_log();
+                Ok(())
+            }
+            Fate::Deleted => Err(StoreError::Deleted { path }),
+            Fate::Moved { to } => Err(StoreError::Moved { path, to }),
+            Fate::CutOff {
+                bytes,
+                expected_bytes,
+            } => Err(StoreError::CutOff {
+                path,
+                bytes,
+                expected_bytes,
+            }),
+        }
+    }
+
+    /// Folds the log that only we see into the file and begins another. While a reader has the file open this does not
+    /// go, and is tried again at the next look; nothing is lost meanwhile.
+    fn renew_log(&mut self) {
+        let renewed = self
+            .fold_log(Duration::ZERO)
+            .and_then(|()| create::set_pragma(&self.connection, "journal_mode", "DELETE"))
+            .and_then(|()| create::enable_log(&self.connection));
+        self.connection.busy_timeout(BUSY_TIMEOUT).unwrap_or_default();
+        if renewed.is_ok() {
+            self.place.note_log(&self.file);
+        }
     }
 
     /// Adds all of the batch, or, on any error, nothing of it.
@@ -72,6 +115,10 @@ impl CaptureWriter {
     ///
     /// Where another process still has the capture open, the log stays beside it, emptied into the file.
     pub fn finish(mut self) -> Result<(), StoreError> {
+        let displaced = self.look().err();
+        if displaced.as_ref().is_some_and(StoreError::is_final) {
+            return displaced.map_or(Ok(()), Err);
+        }
         let mark = Batch {
             meta: vec![(meta_key::FINISHED.to_owned(), "1".to_owned())],
             ..Batch::default()
@@ -81,12 +128,25 @@ impl CaptureWriter {
             other => other?,
         }
         self.reserve.release();
+        if let Some(error) = displaced {
+            // What SQLite does to end its log it does by name, and the name may be another's by now.
+            self.fold_log(FINISH_BUSY_TIMEOUT)
+                .map_err(|source| self.write_error(source))?;
+            self.place.remove_log(&self.file);
+            return Err(error);
+        }
         // A convenience for walks from the root in SQL; where it finds no room or no turn the capture is whole.
         let index = self
             .connection
             .execute_batch("CREATE INDEX stacks_parent ON stacks(parent_id)");
         tolerate(index, &[ErrorCode::DiskFull, ErrorCode::DatabaseBusy])
             .map_err(|source| self.write_error(source))?;
+        self.leave_log().map_err(|source| self.write_error(source))
+    }
+
+    /// Closes the capture as one that is as whole as it gets, and never was finished.
+    pub(in crate::store) fn close_unfinished(mut self) -> Result<(), StoreError> {
+        self.reserve.release();
         self.leave_log().map_err(|source| self.write_error(source))
     }
 
@@ -97,22 +157,25 @@ impl CaptureWriter {
             path,
             file,
             reserve: _,
-            _lock: lock,
+            mut place,
         } = self;
+        // What is at its place now is not ours to remove.
+        let is_ours = matches!(
+            place.look(&file),
+            Fate::AsItWas | Fate::LogGone | Fate::CutOff { .. }
+        );
         drop(connection);
-        drop(lock);
-        create::remove_capture(&file).map_err(|source| StoreError::Create { path, source })
+        drop(place);
+        if !is_ours {
+            return Ok(());
+        }
+        remove_capture(&file).map_err(|source| StoreError::Create { path, source })
     }
 
     /// In WAL mode a cleanly closed file cannot be opened by a reader who may not write to its directory; a
     /// rollback-journal file can.
     fn leave_log(&self) -> rusqlite::Result<()> {
-        const TAKEN: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
-        self.connection.busy_timeout(FINISH_BUSY_TIMEOUT)?;
-        let checkpoint = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        tolerate(checkpoint.map(drop), &TAKEN)?;
+        self.fold_log(FINISH_BUSY_TIMEOUT)?;
         self.connection.busy_timeout(Duration::ZERO)?;
         let mode = self
             .connection
@@ -120,9 +183,33 @@ impl CaptureWriter {
         tolerate(mode.map(drop), &TAKEN)
     }
 
-    fn write_error(&self, source: rusqlite::Error) -> StoreError {
-        StoreError::from_write(self.path.clone(), source)
+    /// Moves all of the log into the file, or as much as readers leave to be moved in that time.
+    fn fold_log(&self, patience: Duration) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(patience)?;
+        let checkpoint = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        tolerate(checkpoint.map(drop), &TAKEN)
     }
+
+    fn write_error(&self, source: rusqlite::Error) -> StoreError {
+        match StoreError::from_write(self.path.clone(), source) {
+            // That memory could not be shared in a file can be for want of room, and for other reasons.
+            StoreError::Full { path, source } if !is_out_of_room(&source) && self.has_room() => {
+                StoreError::Write { path, source }
+            }
+            error => error,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        const ROOM_BYTES: u64 = 1 << 20;
+        statvfs(&self.file).is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() > ROOM_BYTES)
+    }
+}
+
+fn is_out_of_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 fn tolerate(result: rusqlite::Result<()>, codes: &[ErrorCode]) -> rusqlite::Result<()> {

@@ -7,6 +7,7 @@ pub mod elf;
 pub mod launch;
 pub mod loader;
 pub mod machine;
+pub mod memory_cgroup;
 pub mod park;
 pub mod process;
 pub mod root;

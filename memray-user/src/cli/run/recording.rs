@@ -5,12 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use super::program::{Kind, Program};
 use crate::{
     bpf::BpfError,
-    cli::{capture_file::next_steps, delivery::DeliverySettings, owner::behind_sudo, reading::say_notices},
+    cli::{delivery::DeliverySettings, ending::Talker, owner::behind_sudo},
     error::{Blame, CommandError},
     ingest::timeline::Interval,
     printer::{Printer, Talk},
-    report::Notices,
-    session::{self, CaptureSettings, Recorded, RunListener, RunSettings, SessionError},
+    session::{self, CaptureSettings, Recorded, RunSettings, SessionError},
     store::{Overwrite, StoreError},
     target::launch::{ExitStatus, InheritedSignals, Launch},
 };
@@ -32,26 +31,6 @@ pub(super) struct Recording {
     pub(super) talk: Talk,
 }
 
-/// Says how it goes.
-struct Talker {
-    printer: Printer,
-    output: PathBuf,
-}
-
-impl RunListener for Talker {
-    fn begun(&self) {
-        let output = self.output.display();
-        self.printer
-            .say(&format!("Writing profile results into {output}"));
-    }
-
-    fn waits_for_children(&self) {
-        self.printer.say(
-            "The program has ended; processes that it started are still recorded. Ctrl-C ends the recording.",
-        );
-    }
-}
-
 impl Recording {
     /// Runs the program to its end and, if all of it is in the capture, ends as the program did.
     pub(super) fn execute(self, signals: &InheritedSignals) -> Result<ExitCode, CommandError> {
@@ -61,13 +40,15 @@ impl Recording {
         let follows = settings.capture.follow_children;
         let talker = Talker {
             printer,
-            output: output.clone(),
+            begun: format!("Writing profile results into {}", output.display()),
+            output: &output,
         };
         let Recorded {
             status,
             has_python,
             losses,
-            problem,
+            deaths,
+            is_whole,
         } = match session::record(&settings, signals, &talker) {
             Err(SessionError::NothingRecorded { program, status }) => {
                 let error = SessionError::NothingRecorded { program, status };
@@ -76,14 +57,14 @@ impl Recording {
             }
             recorded => recorded?,
         };
-        say_notices(&Notices::of_losses(&losses), printer)?;
+        talker.tell_the_end(&losses, &deaths)?;
         if !has_python && !follows {
             printer.say(NO_PYTHON);
         }
-        if let Some(problem) = problem {
-            return Err(problem.into());
+        if !is_whole {
+            return Ok(talker.tell_not_whole(Some(status)));
         }
-        printer.say(&next_steps(&output));
+        talker.tell_whole();
         status.exit_alike()
     }
 

@@ -9,9 +9,9 @@ use std::{
 use super::{Birth, Finished, Message, Notice, RELEASE_INTERVAL, Stage, Supervisor, Tracked};
 use crate::{
     bpf,
-    session::{collector::Collector, control::shell_status, workers::Workers},
+    session::{collector::Collector, workers::Workers},
     store::StoreError,
-    target::process::Process,
+    target::{launch::ExitStatus, process::Process},
 };
 
 /// How long is waited at the end for threads that are to go on.
@@ -19,11 +19,14 @@ const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// The process has ended and all that it has sent has been taken in.
-    pub(super) fn ended(&mut self, pid: u32, status: Option<i32>) {
+    pub(super) fn ended(&mut self, pid: u32, status: Option<ExitStatus>) {
         let Some(mut tracked) = self.tracked.remove(&pid) else {
             return;
         };
-        let status = status.or_else(|| tracked.exit_code.map(shell_status));
+        let of_first_thread = || ExitStatus::from_wait_status(tracked.exit_code?.cast_signed());
+        let status = status.or_else(of_first_thread);
+        self.deaths
+            .extend(status.and_then(|status| self.oom_watch.death(pid, status)));
         self.let_go(pid, &tracked);
         let _left = self.processes.remove_target(pid);
         self.closer.close(std::mem::take(&mut tracked.links));
@@ -36,7 +39,7 @@ impl Supervisor {
                 if matches!(tracked.birth, Birth::Awaited { .. }) {
                     collector.began_late(process_id);
                 }
-                collector.end(process_id, pid, status);
+                collector.end(process_id, pid, status.map(ExitStatus::as_a_shell_shows));
             }
         }
         self.tell_if_all_ended();
@@ -78,6 +81,7 @@ impl Supervisor {
     /// The programs watch the process no longer, and none of its threads waits.
     pub(super) fn let_go(&mut self, pid: u32, tracked: &Tracked) {
         self.ends.forget(pid);
+        self.oom_watch.forget(pid);
         let _left = self.processes.unfollow(pid);
         if let Birth::Waiting { tid } = tracked.birth {
             self.release(tid);
@@ -103,12 +107,13 @@ impl Supervisor {
             recorder,
             collector,
             closer,
+            deaths,
             ..
         } = self.take_all_off(received);
         let capture = collector.map(Collector::finish);
         closer.finish();
         drop(recorder);
-        Finished { capture }
+        Finished { capture, deaths }
     }
 
     pub(super) fn abandon(self, received: &Receiver<Message>) -> Result<(), StoreError> {

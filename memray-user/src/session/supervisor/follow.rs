@@ -72,6 +72,7 @@ impl Supervisor {
             child.birth = Birth::Awaited { is_linked: false };
         }
         self.tracked.insert(child_pid, child);
+        self.oom_watch.begin(child_pid);
         if self.ends.watch(child_pid).is_err() {
             // It has ended already, and was reaped; or nothing more can be opened.
             self.miss_probes(child_pid);
@@ -107,6 +108,7 @@ impl Supervisor {
             return;
         };
         tracked.execute();
+        self.oom_watch.begin(pid);
         tracked.has_stale_links |= by_other_thread;
         let has_holds = self.settings.follow_children || !by_other_thread;
         if by_other_thread {

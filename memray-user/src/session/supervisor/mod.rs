@@ -22,15 +22,22 @@ use std::{
 
 use self::tracked::{Birth, Stage, Tracked};
 use super::{
-    CaptureSettings, closer::Closer, collector::Collector, control::ControlEvent, ends::Ends,
-    error::SessionError, plans::FilePlans, workers::Workers,
+    CaptureSettings,
+    closer::Closer,
+    collector::{Captured, Collector},
+    control::ControlEvent,
+    deaths::{Death, OomWatch},
+    ends::Ends,
+    error::SessionError,
+    plans::FilePlans,
+    workers::Workers,
 };
 use crate::{
     bpf::{BpfError, FileId, Link, Linker, ProbeSite, Processes, Recorder},
-    model::{LossRow, ProcessOrigin},
+    model::ProcessOrigin,
     session::clock::Clock,
     store::StoreError,
-    target::{park::ParkedThread, scheduling},
+    target::{launch::ExitStatus, park::ParkedThread, scheduling},
 };
 
 /// A process that somebody asks for.
@@ -70,12 +77,11 @@ pub(super) enum Message {
     },
     Ended {
         pid: u32,
-        /// As a shell shows it.
-        status: Option<i32>,
+        status: Option<ExitStatus>,
     },
     EndedDrained {
         pid: u32,
-        status: Option<i32>,
+        status: Option<ExitStatus>,
     },
     /// Whoever asked for processes has all of them, and wants to know when they have ended.
     Begun,
@@ -92,14 +98,18 @@ pub(super) enum Message {
 #[derive(Debug, Default)]
 pub(super) struct Finished {
     /// None if there was nothing to record.
-    pub(super) capture: Option<(Vec<LossRow>, Option<StoreError>)>,
+    pub(super) capture: Option<Captured>,
+    /// In the order in which they came.
+    pub(super) deaths: Vec<Death>,
 }
 
 /// What the session is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Notice {
     /// No process is left.
     AllEnded,
+    /// The capture will not be whole.
+    Trouble(StoreError),
 }
 
 /// The thread, and the way to it.
@@ -118,7 +128,10 @@ impl SupervisorThread {
         let (messages, received) = channel();
         let (notices, told) = channel();
         let to_self = messages.clone();
-        let ends = Ends::start(move |pid| {
+        let oom_watch = OomWatch::default();
+        let of_ends = oom_watch.clone();
+        let look = move || of_ends.look(Instant::now());
+        let ends = Ends::start(look, move |pid| {
             let _supervisor_gone = to_self.send(Message::Ended { pid, status: None });
         })
         .map_err(SessionError::Watch)?;
@@ -144,6 +157,8 @@ impl SupervisorThread {
             leaving: Vec::new(),
             workers: Workers::start(),
             has_begun: false,
+            deaths: Vec::new(),
+            oom_watch,
         };
         let thread = thread::spawn(move || {
             // Whoever is held waits for it.
@@ -163,7 +178,7 @@ impl SupervisorThread {
     }
 
     /// A child of ours has ended.
-    pub(super) fn child_ended(&self, pid: u32, status: i32) {
+    pub(super) fn child_ended(&self, pid: u32, status: ExitStatus) {
         self.send(Message::Ended {
             pid,
             status: Some(status),
@@ -253,6 +268,8 @@ struct Supervisor {
     leaving: Vec<ParkedThread>,
     workers: Workers,
     has_begun: bool,
+    deaths: Vec<Death>,
+    oom_watch: OomWatch,
 }
 
 /// How often held threads are let go while the recording ends.

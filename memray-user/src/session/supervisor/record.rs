@@ -41,8 +41,13 @@ impl Supervisor {
             return Ok(Adopted::Refused);
         }
         if self.collector.is_none() {
-            let collector =
-                start_collector(&self.settings, &self.recorder, self.clock, self.messages.clone())?;
+            let collector = start_collector(
+                &self.settings,
+                &self.recorder,
+                self.clock,
+                self.messages.clone(),
+                self.notices.clone(),
+            )?;
             self.collector = Some(collector);
         }
         let tracked = self
@@ -51,6 +56,7 @@ impl Supervisor {
             .or_insert_with(|| Tracked::new(origin, None));
         tracked.is_launching = is_launching && !is_python;
         self.record(prepared, Attach::Now)?;
+        self.oom_watch.begin(pid);
         if !is_launching {
             self.ends.watch(pid).map_err(SessionError::Watch)?;
         }

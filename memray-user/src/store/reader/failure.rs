@@ -11,7 +11,7 @@ use crate::{
 };
 
 const DAMAGED_HINT: &str = "copy the file again from where it was recorded, with the `-wal` file beside it if there \
-                            is one, or record again";
+                            is one; else `memray recover --output` saves what can be read";
 
 fn error(message: String, hint: &str) -> CaptureError {
     CaptureError {
@@ -149,6 +149,15 @@ pub(super) fn damaged(path: &Path, damage: Damage) -> CaptureError {
     )
 }
 
+/// What SQLite's own check has found.
+pub(super) fn damaged_pages(path: &Path, found: String) -> CaptureError {
+    CaptureError {
+        message: format!("the capture `{}` is damaged", path.display()),
+        hint: Some(DAMAGED_HINT.to_owned()),
+        source: Some(found.into()),
+    }
+}
+
 pub(super) fn unordered(path: &Path, table: &str, row: i64) -> CaptureError {
     error(
         format!(
@@ -159,6 +168,17 @@ pub(super) fn unordered(path: &Path, table: &str, row: i64) -> CaptureError {
     )
 }
 
+pub(super) fn contradictory(path: &Path, what: &str, found: u64, expected: u64) -> CaptureError {
+    error(
+        format!(
+            "the capture `{}` contradicts itself: {what} are {found} in one place and {expected} in another",
+            path.display()
+        ),
+        "a copy that was made while it was written is none: copy it again when the recording has ended, or with the \
+         `-wal` file of the same moment; `memray recover` saves what is left",
+    )
+}
+
 pub(super) fn rows_missing(path: &Path, threshold: u64) -> CaptureError {
     error(
         format!(
@@ -166,7 +186,8 @@ pub(super) fn rows_missing(path: &Path, threshold: u64) -> CaptureError {
              are not known",
             path.display()
         ),
-        "rows were left out because the disk was full; the totals for threshold 1 are in every capture",
+        "rows were left out because the disk was full, or lost with a damaged file; the totals for threshold 1 are in \
+         every capture",
     )
 }
 
@@ -177,8 +198,8 @@ pub(super) fn needs_recovery(path: &Path, source: rusqlite::Error) -> CaptureErr
             "the capture `{}` was left unfinished and cannot be completed from here",
             path.display()
         ),
-        "read it once as a user who may write to it and to its directory, or copy it together with the `-wal` or \
-         `-journal` file beside it to a directory of your own",
+        "complete a copy of it in a directory of your own with `memray recover --output`, or read it once as a user who \
+         may write to it and to its directory (it is completed from the `-wal` or `-journal` file beside it)",
         source,
     )
 }

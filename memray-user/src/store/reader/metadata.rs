@@ -27,6 +27,7 @@ pub(super) fn assemble(
             .unwrap_or_default(),
         started_at_ms: number(meta_key::STARTED_AT_MS).unwrap_or_default(),
         ended_at_ms: number(meta_key::ENDED_AT_MS),
+        may_lack_log: false,
         finished: value(meta_key::FINISHED).is_some_and(|finished| finished == "1"),
         memray_version: value(meta_key::MEMRAY_VERSION).unwrap_or_default(),
         kernel_release: value(meta_key::KERNEL_RELEASE).unwrap_or_default(),

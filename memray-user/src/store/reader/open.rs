@@ -5,7 +5,6 @@
 //! and a recording in the same process would lose its own.
 
 use std::{
-    ffi::OsString,
     fmt::Write as _,
     fs::{self, File},
     io::{self, Read as _},
@@ -19,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use super::{failure, foreign};
 use crate::{
     model::CaptureError,
-    store::{APPLICATION_ID, SCHEMA_VERSION, tables::TABLES},
+    store::{APPLICATION_ID, SCHEMA_VERSION, tables::TABLES, writer::beside},
 };
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,11 +26,39 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of a database, whose first page is written whole. SQLite takes a shorter file for an empty database.
 const SMALLEST_PAGE_BYTES: u64 = 512;
 
-/// A connection that [`begin`] has prepared, to a file that is a capture, and its schema version, which can be read.
-pub(super) fn open(path: &Path) -> Result<(Connection, u32), CaptureError> {
+/// A file that is a capture and can be read.
+pub(super) struct Opened {
+    /// Prepared by [`begin`].
+    pub(super) connection: Connection,
+    pub(super) schema_version: u32,
+    /// It was written with a log, which is not beside it: it may have been copied without.
+    pub(super) lacks_log: bool,
+}
+
+pub(super) fn open(path: &Path) -> Result<Opened, CaptureError> {
     let file = locate(path)?;
     let connection = connect(&file).map_err(|error| describe(path, &file, error))?;
     let schema_version = identify(&connection, path, &file)?;
+    let mode: String = connection
+        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+        .map_err(|error| failure::query(path, error))?;
+    Ok(Opened {
+        lacks_log: mode == "wal" && !has_content(&file, "-wal"),
+        connection,
+        schema_version,
+    })
+}
+
+/// The same of a file with damage, as far as SQLite gets with it.
+pub(in crate::store) fn open_damaged(file: &Path) -> rusqlite::Result<(Connection, u32)> {
+    let connection = connect(file)?;
+    let number =
+        |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, u32>(0));
+    if number("application_id")? != APPLICATION_ID {
+        let not_ours = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
+        return Err(rusqlite::Error::SqliteFailure(not_ours, None));
+    }
+    let schema_version = number("user_version")?.clamp(1, SCHEMA_VERSION);
     Ok((connection, schema_version))
 }
 
@@ -56,7 +83,7 @@ pub(super) fn end(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The file without symbolic links, beside which SQLite puts its log.
-fn locate(path: &Path) -> Result<std::path::PathBuf, CaptureError> {
+pub(in crate::store) fn locate(path: &Path) -> Result<std::path::PathBuf, CaptureError> {
     let not_there = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => failure::missing(path),
         _ => failure::unreadable(path, error),
@@ -111,7 +138,7 @@ fn connect_as(file: &Path, access: Access) -> rusqlite::Result<Connection> {
 }
 
 /// Opening to write replays the log or rolls the journal back; the file is then one that everybody reads.
-fn recover(file: &Path) -> rusqlite::Result<()> {
+pub(in crate::store) fn recover(file: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open_with_flags(
         file,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
@@ -143,10 +170,8 @@ fn uri(file: &Path, access: Access) -> String {
     uri
 }
 
-fn has_content(file: &Path, suffix: &str) -> bool {
-    let mut name = OsString::from(file);
-    name.push(suffix);
-    fs::metadata(name).is_ok_and(|metadata| metadata.len() > 0)
+pub(in crate::store) fn has_content(file: &Path, suffix: &str) -> bool {
+    fs::metadata(beside(file, suffix)).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// The schema version of a file that is a capture, if it is one that can be read.

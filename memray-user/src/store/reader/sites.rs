@@ -12,11 +12,11 @@ use crate::{
 pub(super) const COUNTED_THRESHOLD: u64 = 1;
 
 /// Of an allocation that has ended, what a threshold asks for: ten million of them are read at a time.
-struct Ended {
+pub(super) struct Ended {
     stack_id: StackId,
     thread_id: ThreadId,
     allocator: Allocator,
-    size: u64,
+    pub(super) size: u64,
     allocations_between: u64,
 }
 

@@ -17,7 +17,7 @@ use nix::{
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{BUSY_TIMEOUT, CaptureWriter, reserve::Reserve};
+use super::{BUSY_TIMEOUT, CaptureWriter, place::Place, reserve::Reserve};
 use crate::{
     model::Allocator,
     store::{APPLICATION_ID, SCHEMA_VERSION, error::StoreError, meta_key, tables},
@@ -65,18 +65,17 @@ impl CaptureWriter {
             },
             _ => create_error(source),
         })?;
-        // Not to be closed before SQLite is done: closing any descriptor of a file drops all locks of that kind which
-        // this process has on it. A file system without such locks does without.
-        let lock = Flock::lock(created, FlockArg::LockExclusiveNonblock).ok();
+        let mut place = Place::new(created);
         match set_up(&file, vfs) {
             Ok(connection) => {
                 let reserve = Reserve::take(file.parent().unwrap_or(Path::new("/")));
+                place.note_log(&file);
                 Ok(Self {
                     connection,
                     path: path.to_owned(),
                     file,
                     reserve,
-                    _lock: lock,
+                    place,
                 })
             }
             Err(source) => {
@@ -89,7 +88,7 @@ impl CaptureWriter {
 }
 
 /// Removes the file and those beside it, where they are there. The file goes first: if it must stay, its log does.
-pub(super) fn remove_capture(file: &Path) -> io::Result<()> {
+pub(in crate::store) fn remove_capture(file: &Path) -> io::Result<()> {
     remove_if_there(file)?;
     remove_sidecars(file)
 }
@@ -143,7 +142,7 @@ fn remove_existing(path: &Path, file: &Path) -> Result<(), StoreError> {
 }
 
 /// Another recording has the file. One of our own process would lose its locks by this; there is none.
-fn is_in_use(file: &Path) -> bool {
+pub(in crate::store) fn is_in_use(file: &Path) -> bool {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -173,12 +172,16 @@ fn create_file(file: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
 }
 
 fn remove_sidecars(file: &Path) -> io::Result<()> {
-    for suffix in SIDECAR_SUFFIXES {
-        let mut name = OsString::from(file);
-        name.push(suffix);
-        remove_if_there(Path::new(&name))?;
-    }
-    Ok(())
+    SIDECAR_SUFFIXES
+        .iter()
+        .try_for_each(|suffix| remove_if_there(&beside(file, suffix)))
+}
+
+/// The name of what SQLite puts beside a file.
+pub(in crate::store) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn remove_if_there(file: &Path) -> io::Result<()> {
@@ -227,9 +230,10 @@ fn set_up_schema(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// A write-ahead log needs shared memory, which network and 9p file systems lack. There the rollback journal
 /// stays: as safe against SIGKILL, but a reader and a commit wait for each other.
-fn enable_log(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn enable_log(connection: &Connection) -> rusqlite::Result<()> {
     let Err(error) = set_pragma(connection, "journal_mode", "WAL") else {
-        return Ok(());
+        // The first read makes the log, and what is beside it.
+        return connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_count| Ok(()));
     };
     if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
         return Err(error);
@@ -238,6 +242,6 @@ fn enable_log(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Sets a pragma that answers with a row.
-fn set_pragma(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+pub(super) fn set_pragma(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
     connection.query_row(&format!("PRAGMA {name}={value}"), [], |_answer| Ok(()))
 }

@@ -1,3 +1,5 @@
+mod displaced;
+
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
@@ -11,7 +13,10 @@ use crate::{
     model::{Batch, CaptureSource as _, View},
     store::{
         APPLICATION_ID, CaptureReader, StoreError,
-        tests::{freed, histogram, live, loss, meta, process, sample_batch, site, state, write_capture},
+        tests::{
+            freed, histogram, live, loss, meta, process, sample_batch, sample_names, site, state,
+            write_capture,
+        },
     },
 };
 
@@ -226,7 +231,7 @@ fn finished_capture_is_one_file_without_log() {
 fn finish_beside_an_open_reader_keeps_all_and_marks_it() {
     let place = place();
     let mut writer = CaptureWriter::create(&place.capture, Overwrite::Refuse, None).unwrap();
-    writer.write(&sample_batch()).unwrap();
+    writer.write(&sample_names()).unwrap();
     let reader = CaptureReader::open(&place.capture).unwrap();
     writer.finish().unwrap();
     assert!(
@@ -454,7 +459,7 @@ fn without_shared_memory_the_rollback_journal_stays() {
     let place = place();
     let none = Some("unix-dotfile");
     let mut writer = CaptureWriter::create_with_vfs(&place.capture, Overwrite::Refuse, None, none).unwrap();
-    writer.write(&sample_batch()).unwrap();
+    writer.write(&sample_names()).unwrap();
     assert_eq!(fs::read(&place.capture).unwrap()[18..20], [1, 1]);
     assert_eq!(
         CaptureReader::open(&place.capture).unwrap().frames().unwrap(),

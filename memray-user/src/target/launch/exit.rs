@@ -31,6 +31,14 @@ impl fmt::Display for ExitStatus {
 }
 
 impl ExitStatus {
+    /// As a shell shows it: the code, or 128 plus the signal's number.
+    pub fn as_a_shell_shows(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled { signal, .. } => 128 + signal,
+        }
+    }
+
     /// From the status that waitpid(2) fills in; none while the process lives.
     pub fn from_wait_status(status: i32) -> Option<Self> {
         if libc::WIFEXITED(status) {
@@ -59,6 +67,30 @@ impl ExitStatus {
                 // A signal that does not end a process cannot have ended the program, but the type allows it.
                 std::process::exit(128 + signal)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExitStatus;
+
+    #[test]
+    fn statuses_as_a_shell_shows_them() {
+        for (wait_status, expect) in [
+            (0, Some(0)),
+            (3 << 8, Some(3)),
+            (9, Some(137)),
+            (0x8b, Some(139)),
+            // Stopped, and not ended.
+            (0x137f, None),
+        ] {
+            let status = ExitStatus::from_wait_status(wait_status);
+            assert_eq!(
+                status.map(ExitStatus::as_a_shell_shows),
+                expect,
+                "{wait_status:#x}"
+            );
         }
     }
 }

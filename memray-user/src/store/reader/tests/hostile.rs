@@ -129,7 +129,9 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
 fn impossible_values_are_errors() {
     let directory = tempfile::tempdir().unwrap();
     for (sql, cause) in IMPOSSIBLE {
-        let error = ask_all(&altered(directory.path(), sql).unwrap()).unwrap_err();
+        let error = altered(directory.path(), sql)
+            .and_then(|reader| ask_all(&reader))
+            .unwrap_err();
         let found = std::error::Error::source(&error)
             .map(ToString::to_string)
             .unwrap_or_default();

@@ -15,10 +15,10 @@ use rusqlite::Connection;
 
 use super::{super::CaptureReader, ask_all};
 use crate::{
-    model::{Batch, CaptureSource as _, View},
+    model::{Batch, CaptureSource as _, SizeHistogramRow, View},
     store::{
         CaptureWriter, Overwrite,
-        tests::{freed, live, sample_batch, site, state, write_capture},
+        tests::{freed, histogram, live, sample_batch, site, state, write_capture},
     },
 };
 
@@ -47,7 +47,14 @@ fn window(number: u64) -> Batch {
         states: vec![state(1, 1)],
         ..Batch::default()
     };
-    batch.states[0].alloc_count = allocated;
+    let totals = &mut batch.states[0];
+    (totals.alloc_count, totals.alloc_bytes) = (allocated, 8 * allocated);
+    (totals.live_count, totals.live_bytes) = (alive, 8 * alive);
+    (totals.peak_count, totals.peak_bytes) = (alive, 8 * alive);
+    batch.histogram.push(SizeHistogramRow {
+        alloc_bytes: 8 * allocated,
+        ..histogram(8, allocated)
+    });
     if number == 0 {
         let names = sample_batch();
         (batch.processes, batch.threads) = (names.processes, names.threads);

@@ -38,6 +38,8 @@ fn version_1_had_no_origins() {
          INSERT INTO state VALUES (2, 30, 1, 64, 0, 1, 64, 64, 1, 20, 1, 64, 64, 0, 0);
          INSERT INTO frames VALUES (1, 'main', 'app.py', 3, 'python');
          INSERT INTO stacks VALUES (1, NULL, 1, 1);
+         INSERT INTO size_histogram VALUES (2, 64, 64, 1, 1, 64);
+         INSERT INTO live_allocations VALUES (1, 20, 64, 1, 1, 1, 4096);
          INSERT INTO sites VALUES (1, 1, 1, 1, 1, 64, 1, 64, 0, 0, 1, 64, 1);",
     );
     let reader = CaptureReader::open(&path).unwrap();
