@@ -154,7 +154,8 @@ pub(super) fn damaged_pages(path: &Path, found: String) -> CaptureError {
     CaptureError {
         message: format!("the capture `{}` is damaged", path.display()),
         hint: Some(DAMAGED_HINT.to_owned()),
-        source: Some(found.into()),
+        // A heading comes before it.
+        source: found.lines().last().map(Into::into),
     }
 }
 
