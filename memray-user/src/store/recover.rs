@@ -156,7 +156,8 @@ fn recover_into(
     }
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let partial = output.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let recovered = copy_all(file, &partial, output).and_then(|()| recover_copy(path, &partial, output, overwrite));
+    let recovered =
+        copy_all(file, &partial, output).and_then(|()| recover_copy(path, &partial, output, overwrite));
     // It is there no more if it has become the output.
     remove_capture(&partial).unwrap_or_default();
     recovered
