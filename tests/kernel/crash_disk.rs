@@ -7,7 +7,7 @@ use memray_tests::{
     behavior::{folder_with, plain, run_with_input, usual_python},
     memray::memray_binary,
     program,
-    rising::{Blocks, check_capture, check_reports},
+    rising::{Blocks, check_capture, check_reports, tell},
     transcript,
 };
 
@@ -46,7 +46,7 @@ const NO_SPACE: &str = "error: no space is left for the capture `disk/c.db`\n";
 fn left(folder: &Path, name: &str) -> Blocks {
     let blocks = check_capture(&folder.join("left/c.db"), name);
     check_reports(&folder.join("left"), "c.db", "");
-    eprintln!("{name}: {blocks:?}");
+    tell(&format!("{name}: {blocks:?}"));
     blocks
 }
 

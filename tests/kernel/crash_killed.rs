@@ -6,7 +6,7 @@
 use std::{
     env, fs,
     io::Read as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::Mutex,
     thread,
@@ -18,7 +18,7 @@ use memray_tests::{
     memray,
     probed::wait_unprobed,
     program,
-    rising::{Blocks, Log, check_capture, check_reports, now_ns},
+    rising::{Blocks, Log, check_capture, check_reports, now_ns, tell},
     target::process_id,
     transcript,
 };
@@ -64,7 +64,7 @@ fn seed() -> u64 {
         .ok()
         .and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(now_ns);
-    eprintln!("MEMRAY_TEST_SEED={seed}");
+    tell(&format!("MEMRAY_TEST_SEED={seed}"));
     seed
 }
 
@@ -82,7 +82,7 @@ struct Scene {
 fn begin(way: Way) -> Scene {
     let folder = folder_with(&[]);
     let log = Log::at(folder.path().join("log"));
-    let words = [program("rising.py"), log.path().to_owned()].map(|path| path.into_os_string());
+    let words = [program("rising.py"), log.path().to_owned()].map(PathBuf::into_os_string);
     if way == Way::Attach || way == Way::Finish {
         let mut command = usual_python().command();
         command.args(&words);
@@ -215,12 +215,11 @@ fn runs_on(scene: &mut Scene, pid: Option<u32>, name: &str) {
         .read_to_string(&mut output)
         .unwrap();
     assert!(output.starts_with("end after "), "{name}: {output}");
-    match &mut scene.program {
-        Some(program) => assert!(program.wait().unwrap().success(), "{name}"),
-        None => {
-            let pid = process_id(pid);
-            assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 0), "{name}");
-        }
+    if let Some(program) = &mut scene.program {
+        assert!(program.wait().unwrap().success(), "{name}");
+    } else {
+        let pid = process_id(pid);
+        assert_eq!(waitpid(pid, None).unwrap(), WaitStatus::Exited(pid, 0), "{name}");
     }
 }
 
@@ -258,13 +257,13 @@ fn survive_all(cases: &[(Way, Duration)]) {
     });
     let lags = lags.into_inner().unwrap();
     let longest = lags.iter().filter_map(|(_, _, lag)| *lag).max();
-    eprintln!(
-        "{} kills survived, {} of them with a capture that was measured; the longest loss before a kill: {longest:?}",
-        lags.len(),
-        lags.iter().filter(|(_, _, lag)| lag.is_some()).count()
-    );
+    let n_measured = lags.iter().filter(|(_, _, lag)| lag.is_some()).count();
+    tell(&format!(
+        "{} kills survived, {n_measured} of them measured; the longest loss before a kill: {longest:?}",
+        lags.len()
+    ));
     for (way, moment, lag) in lags {
-        eprintln!("  {way:?} killed after {moment:?}: {lag:?} missing");
+        tell(&format!("  {way:?} killed after {moment:?}: {lag:?} missing"));
     }
 }
 

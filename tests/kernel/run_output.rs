@@ -201,7 +201,7 @@ fn a_disk_that_fills_up() {
     let output = on_disk(folder.path(), "size=700k", "\"$1\" summary disk/a.db >&2");
     let text = transcript(&output);
     // The program is not the one to suffer.
-    assert!(text.contains("--- stdout\nout\nstatus 1\na.db\n"), "{text}");
+    assert!(text.contains("--- stdout\nout\nstatus 4\na.db\n"), "{text}");
     assert!(
         text.contains("error: no space is left for the capture `disk/a.db`\n"),
         "{text}"

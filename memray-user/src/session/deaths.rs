@@ -111,17 +111,14 @@ impl Counter {
     fn look(&mut self, pid: u32) {
         let moved =
             MemoryCgroup::of(pid).filter(|cgroup| *cgroup != self.cgroup && !cgroup.is_above(&self.cgroup));
-        match moved {
-            Some(moved) => {
-                if let Some(kills) = moved.oom_kills() {
-                    (self.last, self.before) = (kills, kills);
-                    self.cgroup = moved;
-                }
-            }
-            None => {
-                self.before = self.last;
-                self.last = self.cgroup.oom_kills().unwrap_or(self.last);
-            }
+        let Some(moved) = moved else {
+            self.before = self.last;
+            self.last = self.cgroup.oom_kills().unwrap_or(self.last);
+            return;
+        };
+        if let Some(kills) = moved.oom_kills() {
+            (self.last, self.before) = (kills, kills);
+            self.cgroup = moved;
         }
     }
 }

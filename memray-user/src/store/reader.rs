@@ -72,7 +72,7 @@ impl CaptureReader {
         if found == "ok" {
             return Ok(());
         }
-        Err(failure::damaged_pages(&self.path, found))
+        Err(failure::damaged_pages(&self.path, &found))
     }
 
     /// The file is one that a log may complete.

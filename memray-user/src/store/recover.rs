@@ -7,7 +7,8 @@
 mod salvage;
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -40,7 +41,7 @@ pub enum RecoverError {
     Unreadable(CaptureError),
     #[error("another memray is writing `{}`", path.display())]
     InUse { path: PathBuf },
-    #[error("the capture `{}` is damaged and is not changed", path.display())]
+    #[error("cannot complete `{}` in place", path.display())]
     Damaged {
         path: PathBuf,
         #[source]
@@ -52,8 +53,9 @@ pub enum RecoverError {
         #[source]
         source: rusqlite::Error,
     },
-    #[error("cannot copy `{}`", path.display())]
+    #[error("cannot write `{}`", path.display())]
     Copy {
+        /// The output.
         path: PathBuf,
         #[source]
         source: io::Error,
@@ -154,16 +156,25 @@ fn recover_into(
     }
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let partial = output.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let recovered = copy_all(file, &partial).and_then(|()| recover_copy(path, &partial, output, overwrite));
+    let recovered =
+        copy_all(file, &partial, output).and_then(|()| recover_copy(path, &partial, output, overwrite));
     // It is there no more if it has become the output.
     remove_capture(&partial).unwrap_or_default();
     recovered
 }
 
-fn copy_all(file: &Path, partial: &Path) -> Result<(), RecoverError> {
+fn copy_all(file: &Path, partial: &Path, output: &Path) -> Result<(), RecoverError> {
+    // Not with the rights of the original, which may be for reading alone.
     let copy = |suffix: &str| {
         let from = beside(file, suffix);
-        fs::copy(&from, beside(partial, suffix)).map_err(|source| RecoverError::Copy { path: from, source })
+        let copied = File::open(from).and_then(|mut from| {
+            let mut to = File::create_new(beside(partial, suffix))?;
+            io::copy(&mut from, &mut to)
+        });
+        copied.map_err(|source| RecoverError::Copy {
+            path: output.to_owned(),
+            source,
+        })
     };
     copy("")?;
     for suffix in LOG_SUFFIXES {

@@ -1,7 +1,7 @@
 //! The memory cgroup of a process, which counts whom the kernel has killed there because memory ran out.
 //!
 //! The counter `oom_kill` is that of the victim's own cgroup, whichever limit was met, that of the whole machine included
-//! (`oom_kill_process`, mm/oom_kill.c, Linux 4.13 and later). Input are `/proc/PID/cgroup` and our own mounts; where one of
+//! (`oom_kill_process`, `mm/oom_kill.c`, Linux 4.13 and later). Input are `/proc/PID/cgroup` and our own mounts; where one of
 //! them says nothing, nothing is known.
 
 use std::{
@@ -23,7 +23,7 @@ impl MemoryCgroup {
     }
 
     /// Whether the other lies below. A process that is about to end is shown at the top (`proc_cgroup_show`,
-    /// kernel/cgroup/cgroup.c).
+    /// `kernel/cgroup/cgroup.c`).
     pub fn is_above(&self, other: &Self) -> bool {
         let [folder, below] = [self.0.parent(), other.0.parent()];
         folder
@@ -57,7 +57,7 @@ fn find(cgroups: &[u8], mounts: &[u8]) -> Option<PathBuf> {
 }
 
 /// Fields of a line: `32 31 0:35 ROOT MOUNT-POINT options [optional]... - TYPE SOURCE super-options`
-/// (`show_mountinfo`, fs/proc_namespace.c).
+/// (`show_mountinfo`, `fs/proc_namespace.c`).
 fn below_mount(mounts: &[u8], kind: &[u8], cgroup: &[u8]) -> Option<PathBuf> {
     for line in lines(mounts) {
         let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();

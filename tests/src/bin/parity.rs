@@ -56,7 +56,11 @@ fn main() -> Result<ExitCode> {
         println!("{} programs, all differences explained", data.len());
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{} programs, of which differ for no reason: {}", data.len(), failed.join(", "));
+    println!(
+        "{} programs, of which differ for no reason: {}",
+        data.len(),
+        failed.join(", ")
+    );
     Ok(ExitCode::FAILURE)
 }
 
@@ -64,7 +68,10 @@ impl Arguments {
     fn parse() -> Result<Self> {
         let mut words = std::env::args().skip(1);
         let mut arguments = Self {
-            folder: words.next().context("the folder for the pictures is missing")?.into(),
+            folder: words
+                .next()
+                .context("the folder for the pictures is missing")?
+                .into(),
             again: false,
             json: None,
             programs: Vec::new(),

@@ -23,7 +23,12 @@ impl CallObjects {
     ///
     /// # Panics
     /// If the interpreter cannot tell.
-    pub(super) fn of_files(python: &Python, ours: &Picture, both_ours: &Picture, both_theirs: &Picture) -> Self {
+    pub(super) fn of_files(
+        python: &Python,
+        ours: &Picture,
+        both_ours: &Picture,
+        both_theirs: &Picture,
+    ) -> Self {
         let files: BTreeSet<&str> = [ours, both_ours]
             .into_iter()
             .flat_map(|picture| picture.files())

@@ -128,7 +128,10 @@ impl<'a> Evidence<'a> {
     /// Allocations and bytes, ours alone and memray's alone.
     pub fn sums(&self) -> [(i64, i64); 2] {
         let theirs = self.theirs.iter().map(|((_, location), count)| (location, count));
-        [super::account::sums(self.ours.all()), super::account::sums(theirs)]
+        [
+            super::account::sums(self.ours.all()),
+            super::account::sums(theirs),
+        ]
     }
 
     /// The name that a line of the program has.
@@ -141,7 +144,10 @@ impl<'a> Evidence<'a> {
 impl Ours {
     fn new(allocations: &[Allocation], moment: Moment, call_objects: &CallObjects) -> Self {
         let mut found = Self::default();
-        for allocation in allocations.iter().filter(|allocation| allocation.count(moment) > 0) {
+        for allocation in allocations
+            .iter()
+            .filter(|allocation| allocation.count(moment) > 0)
+        {
             let count = allocation.count(moment);
             let calls = if call_objects.is_frame(allocation) {
                 &mut found.frames
@@ -199,7 +205,10 @@ fn made_once(allocations: &[Allocation]) -> BTreeSet<Location> {
 
 fn counts(allocations: &[Allocation], moment: Moment) -> Counts {
     let mut found = Counts::new();
-    for allocation in allocations.iter().filter(|allocation| allocation.count(moment) > 0) {
+    for allocation in allocations
+        .iter()
+        .filter(|allocation| allocation.count(moment) > 0)
+    {
         *found.entry(key(allocation, &allocation.stack)).or_default() += allocation.count(moment);
     }
     found
@@ -245,13 +254,10 @@ fn is_mapping_of(allocation: &Allocation, size: i64) -> bool {
 }
 
 fn is_arena_record(allocation: &Allocation) -> bool {
-    let Allocation {
-        allocator, size, ..
-    } = allocation;
+    let Allocation { allocator, size, .. } = allocation;
     match &**allocator {
         "realloc" => (0..4).any(|doublings| *size == ARENA_TABLE_BYTES << doublings),
         "calloc" => ARENA_MAP_BYTES.contains(size),
         _ => false,
     }
 }
-

@@ -102,9 +102,10 @@ impl Form {
         let (mut frames, mut stacks) = (Numbered::default(), Numbered::default());
         let rows = statement.query_map([], |row| {
             let stack = capture.stack(row.get(0)?);
-            let stack = stack.into_iter().rev().map(|frame| {
-                frames.number((frame.file.clone(), frame.function.clone(), frame.line))
-            });
+            let stack = stack
+                .into_iter()
+                .rev()
+                .map(|frame| frames.number((frame.file.clone(), frame.function.clone(), frame.line)));
             let counts = [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?];
             Ok((stacks.number(stack.collect()), row.get(1)?, row.get(2)?, counts))
         });
@@ -127,11 +128,7 @@ impl Form {
 
 impl Picture {
     pub(super) fn new(form: Form, script: &Path) -> Self {
-        let Form {
-            frames,
-            stacks,
-            rows,
-        } = form;
+        let Form { frames, stacks, rows } = form;
         let mut texts = BTreeSet::<Rc<str>>::new();
         let mut text = |text: &str| -> Rc<str> {
             if let Some(known) = texts.get(text) {

@@ -177,10 +177,7 @@ fn check_rows(reader: &CaptureReader, states: &[StateRow]) -> Result<(), Capture
 }
 
 fn total(states: &[StateRow], part: impl Fn(&StateRow) -> u64) -> u64 {
-    states
-        .iter()
-        .map(part)
-        .fold(0, |sum, part| sum.saturating_add(part))
+    states.iter().map(part).fold(0, u64::saturating_add)
 }
 
 fn require(reader: &CaptureReader, what: &str, found: u64, expected: u64) -> Result<(), CaptureError> {

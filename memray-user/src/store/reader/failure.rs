@@ -150,11 +150,12 @@ pub(super) fn damaged(path: &Path, damage: Damage) -> CaptureError {
 }
 
 /// What SQLite's own check has found.
-pub(super) fn damaged_pages(path: &Path, found: String) -> CaptureError {
+pub(super) fn damaged_pages(path: &Path, found: &str) -> CaptureError {
     CaptureError {
         message: format!("the capture `{}` is damaged", path.display()),
         hint: Some(DAMAGED_HINT.to_owned()),
-        source: Some(found.into()),
+        // A heading comes before it.
+        source: found.lines().last().map(Into::into),
     }
 }
 

@@ -8,8 +8,8 @@ use rustc_hash::FxHashSet;
 
 use crate::{
     model::{
-        Batch, FrameRow, FreedRow, LiveRow, LossRow, ProcessRow, SiteRow, SiteTimelineRow, SizeHistogramRow,
-        StackRow, StateRow, ThreadRow, TimelineRow,
+        Batch, FrameRow, FreedRow, LiveRow, LossRow, MappingRow, MappingTotalsRow, ProcessRow, SiteRow,
+        SiteTimelineRow, SizeHistogramRow, StackRow, StateRow, ThreadRow, TimelineRow,
     },
     store::{
         CaptureWriter, StoreError, meta_key,
@@ -52,6 +52,8 @@ pub(super) fn salvage(
     salvage.take::<LossRow>(|batch, rows| batch.losses = rows)?;
     salvage.take::<TimelineRow>(|batch, rows| batch.timeline = rows)?;
     salvage.take::<SiteTimelineRow>(|batch, rows| batch.site_timeline = rows)?;
+    salvage.take::<MappingRow>(|batch, rows| batch.mappings = rows)?;
+    salvage.take::<MappingTotalsRow>(|batch, rows| batch.mapping_totals = rows)?;
     salvage.take::<LiveRow>(|batch, rows| batch.live_added = rows)?;
     salvage.take::<FreedRow>(|batch, rows| batch.freed = rows)?;
     salvage.take::<(String, String)>(|batch, rows| {
@@ -134,6 +136,9 @@ impl Salvage<'_> {
 
     /// All rows of a table that can be read, in groups.
     fn take<T: Table>(&mut self, mut put: impl FnMut(&mut Batch, Vec<T>)) -> Result<(), StoreError> {
+        if self.schema_version < T::SINCE_VERSION {
+            return Ok(());
+        }
         let mut next = i64::MIN;
         let mut gaps = 0;
         loop {
