@@ -103,6 +103,7 @@ struct Startup {
 
 /// Of several processes each one's own, added up. The parts are not known of older captures.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are the keys of the document")]
 struct PeakResidentDocument {
     rss_bytes: u64,
     anon_bytes: Option<u64>,

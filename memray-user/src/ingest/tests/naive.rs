@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::harness::{Harness, PAGE, Step};
 use crate::{
-    ingest::ScriptStart,
+    ingest::{ScriptStart, maps::Accounting},
     model::{Allocator, MappingKind, MappingTotalsRow},
 };
 
@@ -33,7 +33,7 @@ struct Unmapping {
     page: u64,
     pages: u64,
     /// What the old range is, if anything.
-    was: Option<Option<MappingKind>>,
+    was: Option<Accounting>,
     applied: bool,
 }
 
@@ -147,7 +147,11 @@ impl Naive {
                 self.settle(tid);
                 let things = || (page..page + pages).filter_map(|page| self.pages.get(&page));
                 let kinds = || things().map(|&thing| self.things[thing].kind);
-                let was = kinds().find(Option::is_none).or_else(|| kinds().next());
+                let was = if kinds().any(|kind| kind.is_none()) {
+                    Some(Accounting::Heap)
+                } else {
+                    kinds().flatten().next().map(Accounting::Beside)
+                };
                 self.unmaps.insert(
                     tid,
                     Unmapping {
@@ -169,7 +173,7 @@ impl Naive {
                 self.mapping(
                     (tid, Allocator::Mremap),
                     (page, pages),
-                    was.map(|kind| (line, kind)),
+                    was.map(|was| (line, kind_of(was))),
                 );
             }
             Step::MremapUndone { tid } => {
@@ -356,6 +360,13 @@ impl Naive {
             }
         }
         beside
+    }
+}
+
+fn kind_of(accounting: Accounting) -> Option<MappingKind> {
+    match accounting {
+        Accounting::Heap => None,
+        Accounting::Beside(kind) => Some(kind),
     }
 }
 

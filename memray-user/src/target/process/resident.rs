@@ -2,7 +2,7 @@
 
 use crate::model::Resident;
 
-/// From the text of `/proc/PID/status` (`task_mem`, fs/proc/task_mmu.c); None where it has no memory, as that of a thread
+/// From the text of `/proc/PID/status` (`task_mem`, `fs/proc/task_mmu.c`); None where it has no memory, as that of a thread
 /// that has ended. The kernel makes the whole of the parts that it has just read, and so do we.
 pub(super) fn parse_resident(status: &[u8]) -> Option<Resident> {
     let part = |name: &[u8]| {
