@@ -34,13 +34,28 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
     step("memray and the comparison");
     let mut build = workspace.command("cargo");
-    execute(build.args(["build", "--package", "memray-user", "--package", "memray-tests", "--bins"]))?;
+    execute(build.args([
+        "build",
+        "--package",
+        "memray-user",
+        "--package",
+        "memray-tests",
+        "--bins",
+    ]))?;
 
     step("each program under memray 1.20, under ours, and under both");
     let target = workspace.target_directory()?;
     let mut parity = workspace.command("cargo");
     parity
-        .args(["run", "--quiet", "--package", "memray-tests", "--bin", "parity", "--"])
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "memray-tests",
+            "--bin",
+            "parity",
+            "--",
+        ])
         .arg(target.join("parity"))
         .args(programs)
         .env("MEMRAY_TEST_BINARY", target.join("debug/memray"));

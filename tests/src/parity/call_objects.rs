@@ -12,7 +12,7 @@ use crate::{Python, behavior::run_with_input, program};
 type Key = (String, u32, i64);
 
 #[derive(Debug, Default)]
-pub struct CallObjects {
+pub(super) struct CallObjects {
     frames: BTreeSet<Key>,
     generators: BTreeSet<Key>,
 }
@@ -23,7 +23,12 @@ impl CallObjects {
     ///
     /// # Panics
     /// If the interpreter cannot tell.
-    pub(super) fn of_files(python: &Python, ours: &Picture, both_ours: &Picture, both_theirs: &Picture) -> Self {
+    pub(super) fn of_files(
+        python: &Python,
+        ours: &Picture,
+        both_ours: &Picture,
+        both_theirs: &Picture,
+    ) -> Self {
         let files: BTreeSet<&str> = [ours, both_ours]
             .into_iter()
             .flat_map(|picture| picture.files())

@@ -18,9 +18,9 @@ const CHANCE_TOLERANCE: i64 = 4;
 pub struct Verdict {
     pub program: Program,
     /// In all, at the peak, leaked.
-    pub accounts: [Account; 3],
+    pub(super) accounts: [Account; 3],
     /// Events of memray beside us, and those that memray made itself, which only we see.
-    pub beside: [(i64, i64); 2],
+    pub(super) beside: [(i64, i64); 2],
     /// Each a sentence.
     pub faults: Vec<String>,
 }
@@ -64,10 +64,16 @@ impl Verdict {
 fn check_beside(evidence: &Evidence<'_>, faults: &mut Vec<String>) {
     let name = evidence.moment.name();
     let explained = |location: &Location| {
-        let is_marked = evidence.marker(location).is_some_and(|marker| MARKED.contains(&marker));
+        let is_marked = evidence
+            .marker(location)
+            .is_some_and(|marker| MARKED.contains(&marker));
         is_marked || is_length(&location.allocator, location.size)
     };
-    for ((_, location), count) in evidence.beside_ours.iter().filter(|((kind, location), _)| *kind >= Kind::Loading && !explained(location)) {
+    for ((_, location), count) in evidence
+        .beside_ours
+        .iter()
+        .filter(|((kind, location), _)| *kind >= Kind::Loading && !explained(location))
+    {
         faults.push(format!(
             "{name}: in one process memray sees {count} that we do not: {}",
             location.text()
@@ -85,7 +91,9 @@ fn check_chance(evidence: &Evidence<'_>, faults: &mut Vec<String>) {
         let (both, alone) = (of_kind(&evidence.both_theirs), of_kind(&evidence.theirs));
         if (both - alone).abs() > CHANCE_TOLERANCE {
             let name = evidence.moment.name();
-            faults.push(format!("{name}: {kind:?}: memray has {alone} alone and {both} beside us"));
+            faults.push(format!(
+                "{name}: {kind:?}: memray has {alone} alone and {both} beside us"
+            ));
         }
     }
 }
@@ -104,12 +112,20 @@ fn check_stacks(recordings: &Recordings, faults: &mut Vec<String>) {
         for allocation in &picture.allocations {
             let is_of_call = call_objects.is_frame(allocation) || call_objects.is_generator(allocation);
             let skipped = usize::from(sign == 1 && is_of_call);
-            let key = (&allocation.stack[skipped..], &*allocation.allocator, allocation.size);
+            let key = (
+                &allocation.stack[skipped..],
+                &*allocation.allocator,
+                allocation.size,
+            );
             *found.entry(key).or_default() += sign * allocation.count(Moment::Made);
         }
     }
     // An arena for a small object of a call: ours is the call's line, memray's the caller's.
-    let theirs: Vec<_> = found.iter().filter(|(_, count)| **count < 0).map(|(key, _)| *key).collect();
+    let theirs: Vec<_> = found
+        .iter()
+        .filter(|(_, count)| **count < 0)
+        .map(|(key, _)| *key)
+        .collect();
     for (stack, allocator, size) in theirs.into_iter().filter(|key| is_by_chance(key.1, key.2)) {
         let callee = found.iter().find(|((longer, other, same), count)| {
             (*other, *same) == (allocator, size) && **count > 0 && longer.get(1..) == Some(stack)
@@ -120,14 +136,20 @@ fn check_stacks(recordings: &Recordings, faults: &mut Vec<String>) {
         }
     }
     let is_named = |stack: &[Place], allocator: &str, size: i64| {
-        let place = stack.first().filter(|place| recordings.script.path.as_os_str() == &*place.file);
+        let place = stack
+            .first()
+            .filter(|place| recordings.script.path.as_os_str() == &*place.file);
         let marker = place.and_then(|place| recordings.script.marker(place.line));
-        stack.is_empty() || is_length(allocator, size) || marker.is_some_and(|marker| MARKED.contains(&marker))
+        stack.is_empty()
+            || is_length(allocator, size)
+            || marker.is_some_and(|marker| MARKED.contains(&marker))
     };
     for ((stack, allocator, size), count) in found {
         let is_missing = count < 0 || count > 0 && is_by_chance(allocator, size);
         if is_missing && !is_named(stack, allocator, size) {
-            let place = stack.first().map(|place| format!("`{}` {}:{}", place.function, place.file, place.line));
+            let place = stack
+                .first()
+                .map(|place| format!("`{}` {}:{}", place.function, place.file, place.line));
             faults.push(format!(
                 "in one process, ours less memray's of a whole stack: {count} {allocator} of {size} in {}",
                 place.unwrap_or_default()
@@ -162,7 +184,9 @@ fn beside(evidence: &Evidence<'_>) -> [(i64, i64); 2] {
 
 /// Allocations and bytes whichever side they are on.
 pub(super) fn magnitude(difference: &Difference) -> (i64, i64) {
-    difference.iter().fold((0, 0), |(allocations, bytes), (location, count)| {
-        (allocations + count.abs(), bytes + location.size * count.abs())
-    })
+    difference
+        .iter()
+        .fold((0, 0), |(allocations, bytes), (location, count)| {
+            (allocations + count.abs(), bytes + location.size * count.abs())
+        })
 }

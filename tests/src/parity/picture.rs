@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Capture, Script};
 
-/// When allocations are counted.
+/// When allocations are counted, in the order of [`Row`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Moment {
+pub(super) enum Moment {
     /// All that were made.
     Made,
     /// Those alive when the live bytes were highest.
@@ -24,7 +24,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Made => "in all",
             Self::Peak => "at the peak",
@@ -34,12 +34,9 @@ impl Moment {
     }
 }
 
-/// In the order of [`Row`].
-pub const MOMENTS: [Moment; 4] = [Moment::Made, Moment::Peak, Moment::End, Moment::Leaked];
-
 /// A line of a function.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(super) struct Place {
     pub file: Rc<str>,
     /// Without what it is defined in: memray shows no more.
     pub function: Rc<str>,
@@ -48,10 +45,10 @@ pub struct Place {
 
 /// Innermost frame first, the program's own module or the first frame of a thread last; empty where the program has no
 /// part in it.
-pub type Stack = Rc<[Place]>;
+pub(super) type Stack = Rc<[Place]>;
 
 #[derive(Clone, Debug)]
-pub struct Allocation {
+pub(super) struct Allocation {
     pub stack: Stack,
     pub allocator: Rc<str>,
     pub size: i64,
@@ -59,13 +56,13 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    pub fn count(&self, moment: Moment) -> i64 {
+    pub(super) fn count(&self, moment: Moment) -> i64 {
         self.counts[moment as usize]
     }
 }
 
 #[derive(Debug)]
-pub struct Picture {
+pub(super) struct Picture {
     pub allocations: Vec<Allocation>,
 }
 
@@ -102,9 +99,10 @@ impl Form {
         let (mut frames, mut stacks) = (Numbered::default(), Numbered::default());
         let rows = statement.query_map([], |row| {
             let stack = capture.stack(row.get(0)?);
-            let stack = stack.into_iter().rev().map(|frame| {
-                frames.number((frame.file.clone(), frame.function.clone(), frame.line))
-            });
+            let stack = stack
+                .into_iter()
+                .rev()
+                .map(|frame| frames.number((frame.file.clone(), frame.function.clone(), frame.line)));
             let counts = [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?];
             Ok((stacks.number(stack.collect()), row.get(1)?, row.get(2)?, counts))
         });
@@ -127,11 +125,7 @@ impl Form {
 
 impl Picture {
     pub(super) fn new(form: Form, script: &Path) -> Self {
-        let Form {
-            frames,
-            stacks,
-            rows,
-        } = form;
+        let Form { frames, stacks, rows } = form;
         let mut texts = BTreeSet::<Rc<str>>::new();
         let mut text = |text: &str| -> Rc<str> {
             if let Some(known) = texts.get(text) {

@@ -15,7 +15,7 @@ use super::{
 use crate::{Capture, Compiled, Python, Recording, Script, memray::clean_environment, program, workspace};
 
 /// What makes a program do the same in each run: hashes of text decide in which order sets are walked, and each thread
-/// of OpenBLAS has a buffer.
+/// of `OpenBLAS` has a buffer.
 const ENVIRONMENT: [(&str, &str); 2] = [("PYTHONHASHSEED", "0"), ("OPENBLAS_NUM_THREADS", "1")];
 /// What memray has recorded beside us.
 const MEMRAY_CAPTURE: &str = "capture.bin";
@@ -24,15 +24,15 @@ const PICTURES: [&str; 4] = ["ours", "memray", "both-ours", "both-memray"];
 
 #[derive(Debug)]
 pub struct Recordings {
-    pub ours: Picture,
-    pub theirs: Picture,
+    pub(super) ours: Picture,
+    pub(super) theirs: Picture,
     /// Ours of the process in which memray recorded [`Self::both_theirs`].
-    pub both_ours: Picture,
-    pub both_theirs: Picture,
+    pub(super) both_ours: Picture,
+    pub(super) both_theirs: Picture,
     pub(super) call_objects: CallObjects,
     /// Bytes of the thread-local variables of libraries that a program may load.
     pub(super) thread_locals: BTreeSet<i64>,
-    pub script: Script,
+    pub(super) script: Script,
 }
 
 impl Recordings {
@@ -47,7 +47,9 @@ impl Recordings {
         let library = program
             .has_library
             .then(|| Compiled::library(&format!("parity_{}.c", program.name)));
-        let library_path = library.as_ref().map(|library| library.path().display().to_string());
+        let library_path = library
+            .as_ref()
+            .map(|library| library.path().display().to_string());
         let mut variables = ENVIRONMENT.to_vec();
         variables.extend(library_path.as_deref().map(|path| ("PARITY_LIBRARY", path)));
 
@@ -63,7 +65,11 @@ impl Recordings {
         let both = record(both, &variables);
         assert_eq!(ours.stdout, both.stdout, "the same work under both");
         save(folder, "both-ours", &Form::of_capture(&both, &script));
-        save(folder, "both-memray", &read_memray_capture(python, &script, folder));
+        save(
+            folder,
+            "both-memray",
+            &read_memray_capture(python, &script, folder),
+        );
         Self::read(python, program, folder)
     }
 
@@ -75,7 +81,8 @@ impl Recordings {
         let script = script(program);
         let [ours, theirs, both_ours, both_theirs] = PICTURES.map(|name| {
             let path = folder.join(name).with_extension("json");
-            let text = fs::read(&path).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
+            let text =
+                fs::read(&path).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
             let form = serde_json::from_slice(&text).expect("it was written in this form");
             Picture::new(form, &script.path)
         });
@@ -142,7 +149,11 @@ fn arguments_of_memray(script: &Script, folder: &Path) -> Vec<String> {
     let capture = folder.join(MEMRAY_CAPTURE).display().to_string();
     let script = script.path.display().to_string();
     let words = ["run", "--quiet", "--force", "--no-compress", "--output"];
-    words.into_iter().map(str::to_owned).chain([capture, script]).collect()
+    words
+        .into_iter()
+        .map(str::to_owned)
+        .chain([capture, script])
+        .collect()
 }
 
 fn read_memray_capture(python: &Python, script: &Script, folder: &Path) -> Form {

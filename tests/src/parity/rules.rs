@@ -9,7 +9,7 @@ use super::{
 };
 
 #[derive(Debug)]
-pub struct Rule {
+pub(super) struct Rule {
     pub name: &'static str,
     pub(super) explain: fn(&Evidence<'_>) -> Difference,
 }
@@ -35,7 +35,7 @@ pub(super) const MARKED: [&str; 5] = [
     "`realloc(p, 0)` as a free",
 ];
 
-pub const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     rule("Before and after the program", outside),
     rule("Modules that memray has imported", imports),
     rule("Frame objects for the profile function", frame_objects),
@@ -70,7 +70,8 @@ fn outside(evidence: &Evidence<'_>) -> Difference {
 /// What an import allocates that does nothing once memray has imported the module: ours alone less what an import
 /// allocates beside memray, which is what both see there and what only we see.
 fn imports(evidence: &Evidence<'_>) -> Difference {
-    let is_import = |((kind, _), _): &(&(Kind, Location), &i64)| matches!(kind, Kind::Loading | Kind::Importing);
+    let is_import =
+        |((kind, _), _): &(&(Kind, Location), &i64)| matches!(kind, Kind::Loading | Kind::Importing);
     let mut found = Difference::new();
     let both_ours = &evidence.both_ours;
     let of_calls = both_ours.frames.moved.iter().chain(&both_ours.generators.moved);
@@ -118,9 +119,8 @@ fn interpreter_stack(evidence: &Evidence<'_>) -> Difference {
 /// the C library loads another by itself is marked.
 fn loader(evidence: &Evidence<'_>) -> Difference {
     let mut found = unseen(evidence, LOADER);
-    let is_table = |location: &Location| {
-        &*location.allocator == "calloc" && is_in_threading(location, &["start"])
-    };
+    let is_table =
+        |location: &Location| &*location.allocator == "calloc" && is_in_threading(location, &["start"]);
     let tables = |counts: &Counts| -> i64 {
         let tables = counts.iter().filter(|((_, location), _)| is_table(location));
         tables.map(|(_, count)| count).sum()
@@ -128,7 +128,8 @@ fn loader(evidence: &Evidence<'_>) -> Difference {
     let are_unseen = tables(&evidence.both_ours.plain) > tables(&evidence.both_theirs);
     for (key, count) in &evidence.ours.plain {
         let seen = evidence.both_theirs.get(key).copied().unwrap_or_default();
-        let is_alone = seen == 0 && !evidence.theirs.contains_key(key) && evidence.marker(&key.1) == Some(LOADER);
+        let is_alone =
+            seen == 0 && !evidence.theirs.contains_key(key) && evidence.marker(&key.1) == Some(LOADER);
         // How many tables there are depends on whether a thread that has ended leaves its own to the next.
         if is_alone || are_unseen && is_table(&key.1) {
             found.insert(key.1.clone(), count - seen);
@@ -219,14 +220,19 @@ fn is_in_threading(location: &Location, functions: &[&str]) -> bool {
 }
 
 fn names_decimals(location: &Location) -> bool {
-    std::fs::read_to_string(&*location.file).is_ok_and(|source| source.contains("import decimal") || source.contains("from decimal import"))
+    std::fs::read_to_string(&*location.file)
+        .is_ok_and(|source| source.contains("import decimal") || source.contains("from decimal import"))
 }
 
 /// All of a kind, as each of the two has it alone.
 fn alone(evidence: &Evidence<'_>, kind: Kind) -> Difference {
     let mut found = Difference::new();
     let different: Counts = less(&evidence.ours.plain, &evidence.theirs);
-    add(&mut found, 1, different.iter().filter(|((other, _), _)| *other == kind));
+    add(
+        &mut found,
+        1,
+        different.iter().filter(|((other, _), _)| *other == kind),
+    );
     found
 }
 
@@ -253,7 +259,10 @@ mod tests {
             .split_once("\n## The rules\n")
             .expect("there is a chapter of the rules");
         let (rules, _) = rules.split_once("\n## ").unwrap_or((rules, ""));
-        let headings: Vec<&str> = rules.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        let headings: Vec<&str> = rules
+            .lines()
+            .filter_map(|line| line.strip_prefix("### "))
+            .collect();
         let names: Vec<&str> = RULES.iter().map(|rule| rule.name).collect();
         assert_eq!(headings, names);
     }

@@ -18,7 +18,8 @@ type Place = (Rc<str>, Rc<str>, u32);
 /// In Markdown.
 pub fn table(verdict: &Verdict) -> String {
     let mut text = format!("## {}\n\n", verdict.program.name);
-    let columns = "| | `memray run` | memray 1.20 | difference | explained | unexplained |\n|---|--:|--:|--:|--:|--:|";
+    let columns =
+        "| | `memray run` | memray 1.20 | difference | explained | unexplained |\n|---|--:|--:|--:|--:|--:|";
     line(&mut text, columns);
     for account in &verdict.accounts {
         let [ours, theirs] = account.sums;
@@ -39,12 +40,18 @@ pub fn table(verdict: &Verdict) -> String {
             &mut text,
             &format!("\n| why, {name} | {columns} |\n|---|--:|--:|--:|--:|"),
         );
-        for (rule, difference) in account.explained.iter().filter(|(_, difference)| !difference.is_empty()) {
+        for (rule, difference) in account
+            .explained
+            .iter()
+            .filter(|(_, difference)| !difference.is_empty())
+        {
             row(&mut text, rule, &parts(difference));
         }
         row(&mut text, "no reason", &parts(&account.rest));
     }
-    let [shared, own] = verdict.beside.map(|(count, bytes)| [grouped(count), grouped(bytes)]);
+    let [shared, own] = verdict
+        .beside
+        .map(|(count, bytes)| [grouped(count), grouped(bytes)]);
     line(
         &mut text,
         &format!(
@@ -59,6 +66,37 @@ pub fn table(verdict: &Verdict) -> String {
     }
     for fault in &verdict.faults {
         line(&mut text, &format!("- {fault}"));
+    }
+    text
+}
+
+/// A line for each program.
+pub fn summary(verdicts: &[Verdict]) -> String {
+    let mut text = String::from(
+        "| program | peak, bytes | memray's | in all, bytes | memray's | allocations | memray's | unexplained |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for Verdict {
+        program, accounts, ..
+    } in verdicts
+    {
+        let [made, peak, _leaked] = accounts;
+        let unexplained: i64 = accounts
+            .iter()
+            .map(|account| super::checks::magnitude(&account.rest).0)
+            .sum();
+        let [ours, theirs] = made.sums;
+        let [peak_ours, peak_theirs] = peak.sums;
+        let figures = [
+            peak_ours.1,
+            peak_theirs.1,
+            ours.1,
+            theirs.1,
+            ours.0,
+            theirs.0,
+            unexplained,
+        ];
+        row(&mut text, &format!("`{}`", program.name), &figures.map(grouped));
     }
     text
 }
@@ -125,7 +163,11 @@ fn lines(account: &Account) -> Vec<Value> {
 fn rest(account: &Account) -> String {
     let mut rows: Vec<_> = account.rest.iter().collect();
     rows.sort_by_key(|(location, count)| -(location.size.max(1) * **count).abs());
-    let mut text = format!("not explained {}, {} places:\n", account.moment.name(), rows.len());
+    let mut text = format!(
+        "not explained {}, {} places:\n",
+        account.moment.name(),
+        rows.len()
+    );
     for (location, count) in rows.into_iter().take(REST_MOST) {
         line(&mut text, &format!("  {count:+} {}", location.text()));
     }

@@ -19,7 +19,11 @@ pub(super) fn tables_of(rest: &Difference) -> Difference {
         })
         .map(|(location, count)| (location.clone(), *count))
         .collect();
-    if tables.len() > MOST { Difference::new() } else { tables }
+    if tables.len() > MOST {
+        Difference::new()
+    } else {
+        tables
+    }
 }
 
 fn is_table(size: i64) -> bool {
@@ -57,14 +61,20 @@ mod tests {
             allocator: "malloc".into(),
             size,
         };
-        let rest = sizes.iter().map(|&(size, count)| (location(size), count)).collect();
+        let rest = sizes
+            .iter()
+            .map(|&(size, count)| (location(size), count))
+            .collect();
         assert_eq!(tables_of(&rest).len(), expected);
     }
 
     #[test]
     fn sizes_are_those_of_tables() {
         // 32, 128, 256 and 512 slots; 64 of text; a set of 64.
-        check(&[(568, 1), (2200, -1), (4624, 1), (9240, 1), (768, 1), (1024, 1)], 6);
+        check(
+            &[(568, 1), (2200, -1), (4624, 1), (9240, 1), (768, 1), (1024, 1)],
+            6,
+        );
         check(&[(569, 1), (2199, 1), (767, 1), (513, 1), (416, 1)], 0);
     }
 
