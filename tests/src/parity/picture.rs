@@ -217,6 +217,21 @@ fn cut(mut places: Vec<Place>, script: &Path) -> Stack {
     places.into()
 }
 
+/// Blocks of `malloc` by size, of a module that the script imports.
+#[cfg(test)]
+pub(super) fn of_sizes(script: &Path, sizes: &[i64]) -> Picture {
+    let place = |file: &str, function: &str| (file.to_owned(), function.to_owned(), 7);
+    let form = Form {
+        frames: vec![place("/a.py", "f"), place(&script.to_string_lossy(), "<module>")],
+        stacks: vec![vec![0, 1]],
+        rows: sizes
+            .iter()
+            .map(|&size| (0, "malloc".to_owned(), size, [1; 4]))
+            .collect(),
+    };
+    Picture::new(form, script)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
