@@ -16,11 +16,7 @@ mod rules;
 mod table;
 mod tables;
 
-pub use account::{Account, Difference, Location};
 pub use checks::Verdict;
-pub use evidence::Evidence;
-pub use picture::{MOMENTS, Moment, Picture};
 pub use programs::{PROGRAMS, Program};
 pub use recordings::{Recordings, python};
-pub use rules::RULES;
-pub use table::{json, table};
+pub use table::{json, summary, table};

@@ -12,7 +12,7 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use memray_tests::parity::{PROGRAMS, Program, Recordings, Verdict, json, python, table};
+use memray_tests::parity::{PROGRAMS, Program, Recordings, Verdict, json, python, summary, table};
 
 /// `parity FOLDER [--again] [--json FILE] [PROGRAM...]`
 struct Arguments {
@@ -32,7 +32,7 @@ fn main() -> Result<ExitCode> {
         programs,
     } = Arguments::parse()?;
     let python = python();
-    let (mut data, mut failed) = (Vec::new(), Vec::new());
+    let mut verdicts = Vec::new();
     for program in programs {
         eprintln!("{}", program.name);
         let folder = folder.join(program.name);
@@ -43,22 +43,23 @@ fn main() -> Result<ExitCode> {
         };
         let verdict = Verdict::new(program, &recordings);
         println!("{}", table(&verdict));
-        data.push(json(&verdict));
-        if !verdict.faults.is_empty() {
-            failed.push(program.name);
-        }
+        verdicts.push(verdict);
     }
     if let Some(path) = json_path {
+        let data: Vec<_> = verdicts.iter().map(json).collect();
         let text = serde_json::to_string_pretty(&data)?;
         fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
+    println!("{}", summary(&verdicts));
+    let failed = verdicts.iter().filter(|verdict| !verdict.faults.is_empty());
+    let failed: Vec<&str> = failed.map(|verdict| verdict.program.name).collect();
     if failed.is_empty() {
-        println!("{} programs, all differences explained", data.len());
+        println!("{} programs, all differences explained", verdicts.len());
         return Ok(ExitCode::SUCCESS);
     }
     println!(
-        "{} programs, of which differ for no reason: {}",
-        data.len(),
+        "{} programs, differences without a reason in: {}",
+        verdicts.len(),
         failed.join(", ")
     );
     Ok(ExitCode::FAILURE)

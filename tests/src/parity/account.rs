@@ -11,7 +11,7 @@ use super::{
 
 /// Where an allocation is counted: the innermost frame, the allocator, the size.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Location {
+pub(super) struct Location {
     pub file: Rc<str>,
     pub function: Rc<str>,
     pub line: u32,
@@ -20,10 +20,10 @@ pub struct Location {
 }
 
 /// Ours less theirs.
-pub type Difference = BTreeMap<Location, i64>;
+pub(super) type Difference = BTreeMap<Location, i64>;
 
 #[derive(Debug)]
-pub struct Account {
+pub(super) struct Account {
     pub moment: Moment,
     /// Allocations and bytes, ours and memray's.
     pub sums: [(i64, i64); 2],
@@ -36,7 +36,7 @@ pub struct Account {
 }
 
 impl Account {
-    pub fn new(evidence: &Evidence<'_>) -> Self {
+    pub(super) fn new(evidence: &Evidence<'_>) -> Self {
         let explained: Vec<_> = RULES
             .iter()
             .map(|rule| (rule.name, nonzero((rule.explain)(evidence))))

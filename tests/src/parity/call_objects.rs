@@ -12,7 +12,7 @@ use crate::{Python, behavior::run_with_input, program};
 type Key = (String, u32, i64);
 
 #[derive(Debug, Default)]
-pub struct CallObjects {
+pub(super) struct CallObjects {
     frames: BTreeSet<Key>,
     generators: BTreeSet<Key>,
 }

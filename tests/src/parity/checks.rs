@@ -18,9 +18,9 @@ const CHANCE_TOLERANCE: i64 = 4;
 pub struct Verdict {
     pub program: Program,
     /// In all, at the peak, leaked.
-    pub accounts: [Account; 3],
+    pub(super) accounts: [Account; 3],
     /// Events of memray beside us, and those that memray made itself, which only we see.
-    pub beside: [(i64, i64); 2],
+    pub(super) beside: [(i64, i64); 2],
     /// Each a sentence.
     pub faults: Vec<String>,
 }
@@ -121,18 +121,17 @@ fn check_stacks(recordings: &Recordings, faults: &mut Vec<String>) {
         }
     }
     // An arena for a small object of a call: ours is the call's line, memray's the caller's.
-    let theirs: Vec<_> = found
+    let callees: Vec<_> = found
         .iter()
-        .filter(|(_, count)| **count < 0)
-        .map(|(key, _)| *key)
+        .filter(|((_, allocator, size), count)| **count > 0 && is_by_chance(allocator, *size))
+        .map(|(key, count)| (*key, *count))
         .collect();
-    for (stack, allocator, size) in theirs.into_iter().filter(|key| is_by_chance(key.1, key.2)) {
-        let callee = found.iter().find(|((longer, other, same), count)| {
-            (*other, *same) == (allocator, size) && **count > 0 && longer.get(1..) == Some(stack)
-        });
-        if let Some(key) = callee.map(|(key, _)| *key) {
-            *found.entry(key).or_default() -= 1;
-            *found.entry((stack, allocator, size)).or_default() += 1;
+    for ((stack, allocator, size), count) in callees {
+        let caller = found.get_mut(&(stack.get(1..).unwrap_or_default(), allocator, size));
+        if let Some(caller) = caller.filter(|caller| **caller < 0) {
+            let moved = count.min(-*caller);
+            *caller += moved;
+            *found.entry((stack, allocator, size)).or_default() -= moved;
         }
     }
     let is_named = |stack: &[Place], allocator: &str, size: i64| {
@@ -189,4 +188,70 @@ pub(super) fn magnitude(difference: &Difference) -> (i64, i64) {
         .fold((0, 0), |(allocations, bytes), (location, count)| {
             (allocations + count.abs(), bytes + location.size * count.abs())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{
+        super::{call_objects::CallObjects, picture::of_sizes, programs::PROGRAMS},
+        *,
+    };
+    use crate::Script;
+
+    /// Sizes of blocks in our recording, in memray's, and in ours and memray's of one process.
+    fn check(sizes: [&[i64]; 4], faults: &[&str]) {
+        let script = Script::new("parity_buffers.py");
+        let [ours, theirs, both_ours, both_theirs] = sizes.map(|sizes| of_sizes(&script.path, sizes));
+        let recordings = Recordings {
+            ours,
+            theirs,
+            both_ours,
+            both_theirs,
+            call_objects: CallObjects::default(),
+            thread_locals: BTreeSet::from([4001]),
+            script,
+        };
+        let verdict = Verdict::new(PROGRAMS[0], &recordings);
+        let found: Vec<&str> = verdict
+            .faults
+            .iter()
+            .filter_map(|fault| fault.split(": ").next())
+            .collect();
+        assert_eq!(found, faults, "{:?}", verdict.faults);
+    }
+
+    #[test]
+    fn the_same_is_no_fault() {
+        check([&[700], &[700], &[700], &[700]], &[]);
+        // What memray allocates for itself is nobody's fault.
+        check([&[700], &[700], &[700, 90], &[700]], &[]);
+    }
+
+    #[test]
+    fn one_allocation_is_noticed() {
+        const ALONE: [&str; 3] = ["in all", "at the peak", "leaked"];
+        check([&[700, 600], &[700], &[700], &[700]], &ALONE);
+        check([&[701], &[700], &[700], &[700]], &ALONE);
+        check([&[700], &[700, 600], &[700], &[700]], &ALONE);
+        // Seen by us alone in one process as well, and still for no reason.
+        check([&[700, 600], &[700], &[700, 600], &[700]], &ALONE);
+    }
+
+    #[test]
+    fn what_only_memray_sees_in_one_process_is_a_fault() {
+        const BESIDE: [&str; 4] = [
+            "in all",
+            "at the peak",
+            "at the end",
+            "in one process, ours less memray's of a whole stack",
+        ];
+        check([&[700], &[700], &[700], &[700, 600]], &BESIDE);
+    }
+
+    #[test]
+    fn thread_local_variables_are_explained_by_their_size() {
+        check([&[700, 4001], &[700], &[700, 4001], &[700]], &[]);
+    }
 }

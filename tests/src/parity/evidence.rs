@@ -21,7 +21,7 @@ pub(super) const INTERPRETER_STACK_BYTES: i64 = 16 << 10;
 
 /// What an allocation is for, as far as its stack and its size tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(super) enum Kind {
     /// No frame of the program or of a thread is in the stack.
     Outside,
     /// An arena of pymalloc, or a record of arenas.
@@ -33,24 +33,24 @@ pub enum Kind {
     Program,
 }
 
-pub type Counts = BTreeMap<(Kind, Location), i64>;
+pub(super) type Counts = BTreeMap<(Kind, Location), i64>;
 
 /// One of our recordings. Objects of calls are apart, at the place of the call's own code and, `moved`, at the caller's.
 #[derive(Debug, Default)]
-pub struct Ours {
+pub(super) struct Ours {
     pub plain: Counts,
     pub frames: CallsMade,
     pub generators: CallsMade,
 }
 
 #[derive(Debug, Default)]
-pub struct CallsMade {
+pub(super) struct CallsMade {
     pub here: Difference,
     pub moved: Counts,
 }
 
 #[derive(Debug)]
-pub struct Evidence<'a> {
+pub(super) struct Evidence<'a> {
     pub moment: Moment,
     pub script: &'a Script,
     pub thread_locals: &'a BTreeSet<i64>,
@@ -69,7 +69,7 @@ pub struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    pub fn new(recordings: &'a Recordings, moment: Moment) -> Self {
+    pub(super) fn new(recordings: &'a Recordings, moment: Moment) -> Self {
         let Recordings {
             ours,
             theirs,
@@ -114,7 +114,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Ours alone less memray's alone.
-    pub fn difference(&self) -> Difference {
+    pub(super) fn difference(&self) -> Difference {
         let mut found = Difference::new();
         for (location, count) in self.ours.all() {
             *found.entry(location.clone()).or_default() += count;
@@ -126,7 +126,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// Allocations and bytes, ours alone and memray's alone.
-    pub fn sums(&self) -> [(i64, i64); 2] {
+    pub(super) fn sums(&self) -> [(i64, i64); 2] {
         let theirs = self.theirs.iter().map(|((_, location), count)| (location, count));
         [
             super::account::sums(self.ours.all()),
@@ -135,7 +135,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The name that a line of the program has.
-    pub fn marker(&self, location: &Location) -> Option<&str> {
+    pub(super) fn marker(&self, location: &Location) -> Option<&str> {
         let is_script = self.script.path.as_os_str() == &*location.file;
         is_script.then(|| self.script.marker(location.line)).flatten()
     }
@@ -166,7 +166,7 @@ impl Ours {
         found
     }
 
-    pub fn as_memray_places_it(&self) -> Counts {
+    pub(super) fn as_memray_places_it(&self) -> Counts {
         let mut found = self.plain.clone();
         for (key, count) in self.frames.moved.iter().chain(&self.generators.moved) {
             *found.entry(key.clone()).or_default() += count;
@@ -181,7 +181,7 @@ impl Ours {
 }
 
 /// One less the other, where they differ.
-pub fn less(counts: &Counts, others: &Counts) -> Counts {
+pub(super) fn less(counts: &Counts, others: &Counts) -> Counts {
     let mut found = counts.clone();
     for (key, count) in others {
         *found.entry(key.clone()).or_default() -= count;

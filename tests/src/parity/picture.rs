@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Capture, Script};
 
-/// When allocations are counted.
+/// When allocations are counted, in the order of [`Row`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Moment {
+pub(super) enum Moment {
     /// All that were made.
     Made,
     /// Those alive when the live bytes were highest.
@@ -24,7 +24,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Made => "in all",
             Self::Peak => "at the peak",
@@ -34,12 +34,9 @@ impl Moment {
     }
 }
 
-/// In the order of [`Row`].
-pub const MOMENTS: [Moment; 4] = [Moment::Made, Moment::Peak, Moment::End, Moment::Leaked];
-
 /// A line of a function.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(super) struct Place {
     pub file: Rc<str>,
     /// Without what it is defined in: memray shows no more.
     pub function: Rc<str>,
@@ -48,10 +45,10 @@ pub struct Place {
 
 /// Innermost frame first, the program's own module or the first frame of a thread last; empty where the program has no
 /// part in it.
-pub type Stack = Rc<[Place]>;
+pub(super) type Stack = Rc<[Place]>;
 
 #[derive(Clone, Debug)]
-pub struct Allocation {
+pub(super) struct Allocation {
     pub stack: Stack,
     pub allocator: Rc<str>,
     pub size: i64,
@@ -59,13 +56,13 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    pub fn count(&self, moment: Moment) -> i64 {
+    pub(super) fn count(&self, moment: Moment) -> i64 {
         self.counts[moment as usize]
     }
 }
 
 #[derive(Debug)]
-pub struct Picture {
+pub(super) struct Picture {
     pub allocations: Vec<Allocation>,
 }
 
@@ -218,6 +215,21 @@ fn cut(mut places: Vec<Place>, script: &Path) -> Stack {
     let whole = places.last().is_some_and(is_thread).then_some(places.len());
     places.truncate(end.or(whole).unwrap_or(0));
     places.into()
+}
+
+/// Blocks of `malloc` by size, of a module that the script imports.
+#[cfg(test)]
+pub(super) fn of_sizes(script: &Path, sizes: &[i64]) -> Picture {
+    let place = |file: &str, function: &str| (file.to_owned(), function.to_owned(), 7);
+    let form = Form {
+        frames: vec![place("/a.py", "f"), place(&script.to_string_lossy(), "<module>")],
+        stacks: vec![vec![0, 1]],
+        rows: sizes
+            .iter()
+            .map(|&size| (0, "malloc".to_owned(), size, [1; 4]))
+            .collect(),
+    };
+    Picture::new(form, script)
 }
 
 #[cfg(test)]

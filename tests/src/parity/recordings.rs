@@ -15,7 +15,7 @@ use super::{
 use crate::{Capture, Compiled, Python, Recording, Script, memray::clean_environment, program, workspace};
 
 /// What makes a program do the same in each run: hashes of text decide in which order sets are walked, and each thread
-/// of OpenBLAS has a buffer.
+/// of `OpenBLAS` has a buffer.
 const ENVIRONMENT: [(&str, &str); 2] = [("PYTHONHASHSEED", "0"), ("OPENBLAS_NUM_THREADS", "1")];
 /// What memray has recorded beside us.
 const MEMRAY_CAPTURE: &str = "capture.bin";
@@ -24,15 +24,15 @@ const PICTURES: [&str; 4] = ["ours", "memray", "both-ours", "both-memray"];
 
 #[derive(Debug)]
 pub struct Recordings {
-    pub ours: Picture,
-    pub theirs: Picture,
+    pub(super) ours: Picture,
+    pub(super) theirs: Picture,
     /// Ours of the process in which memray recorded [`Self::both_theirs`].
-    pub both_ours: Picture,
-    pub both_theirs: Picture,
+    pub(super) both_ours: Picture,
+    pub(super) both_theirs: Picture,
     pub(super) call_objects: CallObjects,
     /// Bytes of the thread-local variables of libraries that a program may load.
     pub(super) thread_locals: BTreeSet<i64>,
-    pub script: Script,
+    pub(super) script: Script,
 }
 
 impl Recordings {

@@ -9,7 +9,7 @@ use super::{
 };
 
 #[derive(Debug)]
-pub struct Rule {
+pub(super) struct Rule {
     pub name: &'static str,
     pub(super) explain: fn(&Evidence<'_>) -> Difference,
 }
@@ -35,7 +35,7 @@ pub(super) const MARKED: [&str; 5] = [
     "`realloc(p, 0)` as a free",
 ];
 
-pub const RULES: &[Rule] = &[
+pub(super) const RULES: &[Rule] = &[
     rule("Before and after the program", outside),
     rule("Modules that memray has imported", imports),
     rule("Frame objects for the profile function", frame_objects),

@@ -70,6 +70,37 @@ pub fn table(verdict: &Verdict) -> String {
     text
 }
 
+/// A line for each program.
+pub fn summary(verdicts: &[Verdict]) -> String {
+    let mut text = String::from(
+        "| program | peak, bytes | memray's | in all, bytes | memray's | allocations | memray's | unexplained |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for Verdict {
+        program, accounts, ..
+    } in verdicts
+    {
+        let [made, peak, _leaked] = accounts;
+        let unexplained: i64 = accounts
+            .iter()
+            .map(|account| super::checks::magnitude(&account.rest).0)
+            .sum();
+        let [ours, theirs] = made.sums;
+        let [peak_ours, peak_theirs] = peak.sums;
+        let figures = [
+            peak_ours.1,
+            peak_theirs.1,
+            ours.1,
+            theirs.1,
+            ours.0,
+            theirs.0,
+            unexplained,
+        ];
+        row(&mut text, &format!("`{}`", program.name), &figures.map(grouped));
+    }
+    text
+}
+
 /// All figures, and each line at which the two differ.
 pub fn json(verdict: &Verdict) -> Value {
     let accounts = verdict.accounts.iter().map(|account| {
