@@ -59,7 +59,14 @@ impl CodeReader for Reader {
 
     fn line(&self, code: &CodeObject, frame: RawFrame) -> u32 {
         let offset = linetable::instruction_offset(self.0, code.address, frame.instruction);
-        let line = linetable::line(self.0, &code.line_table, code.first_line, offset.unwrap_or(0));
+        let marks = linetable::marks(self.0, &code.line_table, code.first_line);
+        let line = linetable::line(
+            self.0,
+            &code.line_table,
+            code.first_line,
+            &marks,
+            offset.unwrap_or(0),
+        );
         line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0)
     }
 

@@ -210,9 +210,12 @@ fuzz_test!(
         // The table of another version now and then.
         let version = PyVersion::new(3, minor, 1);
         let decoded = linetable::LineTable::decode(version, &table, first_line);
+        let marks = linetable::marks(version, &table, first_line);
         for offset in offsets.into_iter().chain([0, 1, 2, u32::MAX]) {
-            let alone = linetable::line(version, &table, first_line, offset);
-            assert_eq!(decoded.line(offset), alone, "both ways to ask, at {offset}");
+            for marks in [&[], marks.as_slice()] {
+                let alone = linetable::line(version, &table, first_line, marks, offset);
+                assert_eq!(decoded.line(offset), alone, "every way to ask, at {offset}");
+            }
             decoded.line_to_show(Some(offset));
         }
     }

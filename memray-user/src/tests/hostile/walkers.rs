@@ -302,6 +302,7 @@ fn source() -> impl Strategy<Value = ThreadStateSource> {
             tss_first_block_offset: tss_first_block_offset % (1 << 16),
             tss_blocks_offset: tss_blocks_offset % (1 << 16),
             tss_array_offset,
+            gil_holder_address: tss_key_address ^ tss_slot_offset & 0xfff,
         }
     })
 }
@@ -321,5 +322,12 @@ fuzz_test!(
             let failed = thread_state::find(&memory.failing(number, true), &source, fs_base);
             assert!(failed.is_err(), "a fault is told, not taken for {found:?}");
         }
+        let memory = memory.rewound();
+        let entered = thread_state::entered(&memory, &source, 152, fs_base, 7);
+        let holds_gil = memory.reads() == 2 && entered != 7;
+        assert!(
+            entered == 7 || holds_gil,
+            "another state than the thread's own was read to be its own"
+        );
     }
 );
