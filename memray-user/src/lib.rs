@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cpython;
 pub mod doctor;
 pub mod error;
+pub mod escape;
 pub mod ingest;
 pub mod model;
 pub mod printer;
@@ -18,3 +19,6 @@ pub mod session;
 pub mod store;
 pub mod target;
 pub mod units;
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
+use crate::escape::is_control;
+
 /// What takes less than this needs no word about it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -73,8 +75,8 @@ fn color_allowed(no_color: bool, is_terminal: bool) -> bool {
 fn write_lines(output: &mut dyn io::Write, text: &str) -> io::Result<()> {
     let mut safe = String::with_capacity(text.len() + 1);
     for character in text.chars() {
-        if character.is_control() && !matches!(character, '\n' | '\t') {
-            safe.extend(character.escape_default());
+        if is_control(character) && !matches!(character, '\n' | '\t') {
+            safe.extend(character.escape_unicode());
         } else {
             safe.push(character);
         }
@@ -143,6 +145,7 @@ mod tests {
         check("a\nb\n", "a\nb\n");
         check("a:\n\t- b", "a:\n\t- b\n");
         check("\x1b[2J", "\\u{1b}[2J\n");
+        check("\u{202e}gpj.exe\u{2028}", "\\u{202e}gpj.exe\\u{2028}\n");
         check("größe", "größe\n");
     }
 

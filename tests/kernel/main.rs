@@ -32,6 +32,7 @@ mod follow_exec;
 mod follow_fork;
 mod follow_many;
 mod follow_spawn;
+mod hostile;
 mod left_behind;
 mod mappings;
 mod musl;

@@ -6,6 +6,7 @@ pub mod capture;
 pub mod compiled;
 pub mod container;
 pub mod elf32;
+pub mod harmless;
 pub mod kernel_maps;
 pub mod memray;
 pub mod parity;

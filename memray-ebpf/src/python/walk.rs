@@ -163,7 +163,7 @@ impl Walk {
         let (mut frame, mut hash, mut visited) = (self.frame, self.hash, self.visited);
         for _ in 0..MAX_FRAMES_PER_WINDOW {
             let offset = frame.wrapping_sub(base);
-            if offset > last || visited >= MAX_PYTHON_FRAMES {
+            if offset > last || offset & 7 != 0 || visited >= MAX_PYTHON_FRAMES {
                 break;
             }
             let header = (offset as usize) & (WINDOW_BYTES - 8);
@@ -198,7 +198,7 @@ impl Walk {
         let (mut frame, mut visited, mut count) = (self.frame, self.visited, record.frame_count);
         for _ in 0..MAX_FRAMES_PER_WINDOW {
             let offset = frame.wrapping_sub(base);
-            if offset > last || visited >= MAX_PYTHON_FRAMES {
+            if offset > last || offset & 7 != 0 || visited >= MAX_PYTHON_FRAMES {
                 break;
             }
             let header = (offset as usize) & (WINDOW_BYTES - 8);
@@ -251,6 +251,10 @@ impl Walk {
         let header_bytes = u64::from(offsets.header_bytes & (2 * MAX_FRAME_HEADER_BYTES - 8));
         let mut length = header_bytes;
         let frame = self.frame;
+        // CPython's frames are aligned. What a misaligned one shows would depend on where the window begins.
+        if frame & 7 != 0 {
+            return Err(Fault);
+        }
         let brings_callers = offsets.layout != FrameOffsets::HEAP
             && (self.page_base.wrapping_sub(frame) < CHUNK_BYTES
                 || self.lone_frame.wrapping_sub(frame) < CHUNK_BYTES);

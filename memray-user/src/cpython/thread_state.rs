@@ -116,7 +116,8 @@ pub fn thread_state_source(
         }
     } else {
         source.tss_key_address = key_address(version, runtime, place_of(BOUND))?;
-        source.gil_holder_address = offsets::gil_holder(version).map_or(0, |offset| runtime.start + offset);
+        source.gil_holder_address =
+            offsets::gil_holder(version).map_or(0, |offset| runtime.start.wrapping_add(offset));
         match layout.ok_or(ThreadStateError::NoThreadLayout)?.keys {
             KeyValues::Blocks { first_block, blocks } => {
                 source.tss_first_block_offset = first_block;

@@ -10,7 +10,10 @@ use super::{
     objects::ObjectReport,
     process::ProcessReport,
 };
-use crate::report::{Color, escape::printable, style::Style};
+use crate::{
+    escape::printable,
+    report::{Color, style::Style},
+};
 
 /// Wider lines are hard to read.
 const WIDEST: usize = 100;

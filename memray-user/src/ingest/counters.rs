@@ -1,8 +1,12 @@
 //! What was lost or is not known for sure: the kernel's counters and those of `ingest`, as rows, and the check that
 //! every event that the kernel saw is in the capture or in one of them.
 
-use memray_ebpf::stat::{StatId, StatKind};
+use memray_ebpf::{
+    event::RecordKind,
+    stat::{StatId, StatKind},
+};
 
+use super::decode::DecodeError;
 use crate::model::{LossRow, ProcessId};
 
 /// What `ingest` itself counts.
@@ -29,10 +33,11 @@ pub enum Counter {
     StackTableFull,
     SiteTableFull,
     FrameTableFull,
+    ImpossibleEvent,
 }
 
 impl Counter {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,
@@ -54,6 +59,7 @@ impl Counter {
         Self::StackTableFull,
         Self::SiteTableFull,
         Self::FrameTableFull,
+        Self::ImpossibleEvent,
     ];
 
     /// The name in captures: stable.
@@ -80,6 +86,7 @@ impl Counter {
             Self::StackTableFull => "stack_table_full",
             Self::SiteTableFull => "site_table_full",
             Self::FrameTableFull => "frame_table_full",
+            Self::ImpossibleEvent => "impossible_event",
         }
     }
 
@@ -127,12 +134,17 @@ impl Counter {
             Self::FrameTableFull => {
                 "frames and names beyond the largest number that is kept (`--max-stacks`), shown as one"
             }
+            Self::ImpossibleEvent => {
+                "allocations of more bytes than there are addresses, at addresses that no program has, or beyond 2^63 bytes in all"
+            }
         }
     }
 
     pub const fn kind(self) -> StatKind {
         match self {
-            Self::MalformedRecord | Self::UnknownProcess | Self::NotProbed => StatKind::Lost,
+            Self::MalformedRecord | Self::UnknownProcess | Self::NotProbed | Self::ImpossibleEvent => {
+                StatKind::Lost
+            }
             Self::FreeOfUnknown | Self::AfterEnd | Self::ArenaOfFree | Self::EndedWithoutRecord => {
                 StatKind::Neutral
             }
@@ -219,6 +231,21 @@ impl Counters {
         tally.changed |= events > 0;
     }
 
+    /// A record that says nothing that could be taken in. Of one that claims what cannot be, the kind of event is known.
+    pub fn malformed(&mut self, error: DecodeError) {
+        match error {
+            DecodeError::Range { kind, .. } => {
+                self.add_shared(Counter::ImpossibleEvent);
+                self.dropped(if kind == RecordKind::Map {
+                    EventKind::Map
+                } else {
+                    EventKind::Allocation
+                });
+            }
+            _ => self.add_shared(Counter::MalformedRecord),
+        }
+    }
+
     /// An event has come out of the ring and is in the capture.
     pub fn recorded(&mut self, kind: EventKind) {
         self.recorded[kind as usize] += 1;
@@ -227,6 +254,12 @@ impl Counters {
     /// An event has come out of the ring and belongs to no process that is recorded.
     pub fn dropped(&mut self, kind: EventKind) {
         self.dropped[kind as usize] += 1;
+    }
+
+    /// An event that was [`recorded`](Self::recorded) turns out to be one that is not.
+    pub fn refused(&mut self, kind: EventKind) {
+        self.recorded[kind as usize] -= 1;
+        self.dropped(kind);
     }
 
     /// The kernel's counters as they are now; they replace those given before for the same process, or for all.

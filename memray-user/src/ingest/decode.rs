@@ -99,8 +99,12 @@ pub enum DecodeError {
     Status(u32),
     #[error("count `{0}` beyond the bound of its record")]
     Count(u32),
-    #[error("size of `{0}` bytes, more than there are addresses")]
-    Size(u64),
+    #[error("`{size_bytes}` bytes at `{address:#x}`, which no address space holds")]
+    Range {
+        kind: RecordKind,
+        address: u64,
+        size_bytes: u64,
+    },
 }
 
 /// Reads one record. `bytes` may be longer than the record, as the ring rounds lengths up to 8.
@@ -110,8 +114,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
     Ok(match kind {
         RecordKind::Allocation => {
             let record: &AllocationRecord = view(bytes)?;
-            check_size(record.size_bytes)?;
-            Record::Allocation(record, allocator_of(header, &[AllocatorKind::SimpleAllocator])?)
+            let allocator = allocator_of(header, &[AllocatorKind::SimpleAllocator])?;
+            check_range(kind, record.address, record.size_bytes)?;
+            Record::Allocation(record, allocator)
         }
         RecordKind::Free => Record::Free(
             view(bytes)?,
@@ -123,8 +128,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         RecordKind::FreeUndone => Record::FreeUndone(view(bytes)?),
         RecordKind::Map => {
             let record: &MapRecord = view(bytes)?;
-            check_size(record.size_bytes)?;
-            Record::Map(record, allocator_of(header, &[AllocatorKind::RangedAllocator])?)
+            let allocator = allocator_of(header, &[AllocatorKind::RangedAllocator])?;
+            check_range(kind, record.address, record.size_bytes)?;
+            Record::Map(record, allocator)
         }
         RecordKind::Unmap => Record::Unmap(
             view(bytes)?,
@@ -161,13 +167,20 @@ fn view<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Result<&T, Deco
 }
 
 /// An allocator of the target's own can claim anything; what no address space holds is not counted.
-fn check_size(size_bytes: u64) -> Result<(), DecodeError> {
+fn check_range(kind: RecordKind, address: u64, size_bytes: u64) -> Result<(), DecodeError> {
     /// User addresses with five levels of page tables (Documentation/arch/x86/x86_64/5level-paging.rst).
     const ADDRESS_BITS: u32 = 56;
-    if size_bytes >> ADDRESS_BITS == 0 {
+    // Pointers can carry tags in bits 57 to 62 (Linear Address Masking); what the kernel maps has none.
+    let address_bits = if kind == RecordKind::Map { ADDRESS_BITS } else { 63 };
+    let end = address.saturating_add(size_bytes);
+    if size_bytes >> ADDRESS_BITS == 0 && end >> address_bits == 0 {
         Ok(())
     } else {
-        Err(DecodeError::Size(size_bytes))
+        Err(DecodeError::Range {
+            kind,
+            address,
+            size_bytes,
+        })
     }
 }
 
@@ -336,7 +349,29 @@ mod tests {
             })
         );
         let huge = fixture::allocation(SOURCE, 1, Allocator::Malloc, 16, u64::MAX, 0);
-        assert_eq!(decode(huge.as_bytes()).err(), Some(DecodeError::Size(u64::MAX)));
+        let impossible = |kind, address, size_bytes| {
+            Some(DecodeError::Range {
+                kind,
+                address,
+                size_bytes,
+            })
+        };
+        assert_eq!(
+            decode(huge.as_bytes()).err(),
+            impossible(RecordKind::Allocation, 16, u64::MAX)
+        );
+        let nowhere = fixture::allocation(SOURCE, 1, Allocator::Malloc, u64::MAX, 0, 0);
+        assert_eq!(
+            decode(nowhere.as_bytes()).err(),
+            impossible(RecordKind::Allocation, u64::MAX, 0)
+        );
+        let tagged = fixture::allocation(SOURCE, 1, Allocator::Malloc, 0x3e << 57, 8, 0);
+        assert!(decode(tagged.as_bytes()).is_ok());
+        let beyond = fixture::map(SOURCE, 1, Allocator::Mmap, (1 << 56, 4096), 0, 0);
+        assert_eq!(
+            decode(beyond.as_bytes()).err(),
+            impossible(RecordKind::Map, 1 << 56, 4096)
+        );
         words[0] = 99;
         assert_eq!(decode(words.as_bytes()).err(), Some(DecodeError::Kind(99)));
         let many = fixture::words(RecordKind::StackFrames, 0, 0, SOURCE, 1, &[7, 1_000_000 << 32]);

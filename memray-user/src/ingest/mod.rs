@@ -187,9 +187,12 @@ impl Ingest {
 
     /// Takes in one record: its bytes in the ring, beginning at a multiple of 8.
     pub fn push(&mut self, bytes: &[u8]) {
-        let Ok(record) = decode(bytes) else {
-            self.shared.counters.add_shared(Counter::MalformedRecord);
-            return;
+        let record = match decode(bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                self.shared.counters.malformed(error);
+                return;
+            }
         };
         let header = record.header();
         self.end_lost_before(header.time_ns);

@@ -11,7 +11,7 @@ use memray_ebpf::event::{AllocationRecord, FreeRecord, RawFrame, RawString, Thre
 
 use super::{
     codes::{CodeObject, CodeReader, Codes, DecodedString, ThreadName},
-    counters::Counter,
+    counters::{Counter, EventKind},
     histogram::Histogram,
     live::{Block, Blocks, STARTUP_SITE, Settled},
     mapped::Mapped,
@@ -114,6 +114,12 @@ impl Process {
         {
             self.settle_free(tid, ts, shared);
         }
+        if !shared.reserve(self.index, EventKind::Allocation, size_bytes) {
+            if let Some(old) = self.blocks.remove(address) {
+                self.end_implicitly(&old, ts, shared);
+            }
+            return;
+        }
         let stack = self.stack(header.flags, stack_id, shared);
         let thread_id = self.threads.id(header.tid, &mut shared.threads);
         let owner = self.owner(stack, thread_id, allocator, ts, shared);
@@ -121,18 +127,23 @@ impl Process {
         let block = Block::new(size_bytes, ts, owner.site, id, owner.sequence);
         let true_ts = header.time_ns.saturating_sub(shared.clock_base_ns);
         if let Some(old) = self.blocks.insert(address, block, true_ts.min(ts)) {
-            if old.site != STARTUP_SITE {
-                shared
-                    .counters
-                    .add(self.index, Counter::ImplicitFree, old.size_bytes);
-            }
-            self.end(&End::of_block(&old), ts, shared);
+            self.end_implicitly(&old, ts, shared);
         }
         shared.threads.allocated(thread_id);
         self.count(owner, allocator, size_bytes, shared);
         if shared.lost_frees.has_ended(header.pid, address, header.time_ns) {
             self.lost_free(address, u64::MAX, ts, shared);
         }
+    }
+
+    /// A block whose free was not seen: its address has been handed out again.
+    fn end_implicitly(&mut self, old: &Block, ts: u64, shared: &mut Shared) {
+        if old.site != STARTUP_SITE {
+            shared
+                .counters
+                .add(self.index, Counter::ImplicitFree, old.size_bytes);
+        }
+        self.end(&End::of_block(old), ts, shared);
     }
 
     /// A free without a record has ended what was made at the address before `free_ts`.

@@ -3,7 +3,7 @@
 use super::{
     bounds::IngestBounds,
     codes::{CodeReader, Naming},
-    counters::Counters,
+    counters::{Counter, Counters, EventKind},
     frames::Frames,
     lost_frees::LostFrees,
     sites::Sites,
@@ -31,6 +31,8 @@ pub struct Shared {
     pub lost_frees: LostFrees,
     /// `CLOCK_MONOTONIC` at time 0 of the capture.
     pub clock_base_ns: u64,
+    /// Bytes of all allocations that are counted.
+    pub counted_bytes: u64,
     /// The stack of an event outside Python.
     pub no_python: KnownStack,
     /// The stack of an event whose own could not be sent.
@@ -58,10 +60,24 @@ impl Shared {
             counters: Counters::default(),
             lost_frees: LostFrees::default(),
             clock_base_ns,
+            counted_bytes: 0,
             no_python,
             lost,
             too_many,
         }
+    }
+
+    /// Makes room for an allocation in the sums. Integers of SQLite end at 2^63 - 1, and a program needs but a loop of
+    /// mappings that it never touches to come there. False, and counted, if there is none.
+    pub fn reserve(&mut self, process: usize, kind: EventKind, size_bytes: u64) -> bool {
+        let sum = self.counted_bytes.checked_add(size_bytes);
+        if let Some(sum) = sum.filter(|sum| i64::try_from(*sum).is_ok()) {
+            self.counted_bytes = sum;
+            return true;
+        }
+        self.counters.add(process, Counter::ImpossibleEvent, size_bytes);
+        self.counters.refused(kind);
+        false
     }
 
     /// What naming frames needs, and the tree beside it. `process` is the process's index inside `ingest`.

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod harness;
+mod hostile;
 mod lost;
 mod naive;
 mod names;

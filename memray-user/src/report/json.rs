@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::escape::is_control;
+use crate::escape::is_control;
 
 /// Rewrites JSON on its way: all characters that control a terminal or the direction of a line become `\uXXXX`, and
 /// in a page `<` too, so that `</script>` and `<!--` cannot appear. Outside strings JSON has none of them, so the

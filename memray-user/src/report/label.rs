@@ -1,7 +1,6 @@
 //! How a frame is called in each kind of report.
 
-use super::escape::printable;
-use crate::model::FrameRow;
+use crate::{escape::printable, model::FrameRow};
 
 /// `function:file:line`, memray's form in `stats`.
 pub fn colon_location(frame: &FrameRow) -> String {

@@ -3,11 +3,10 @@
 //! Input is a [`CaptureSource`](crate::model::CaptureSource) and plain settings, output bytes. Nothing here reads a
 //! clock, the environment, a file or a terminal: whether there is color and how wide a line is, the caller says.
 //! Names in a capture come from the traced program and can hold anything; each format escapes them in one place
-//! ([`escape`] for text, the JSON writer of [`html`] for pages, inferno for SVG).
+//! ([`escape`](crate::escape) for text, the JSON writer of [`html`] for pages, inferno for SVG).
 //!
 //! Every report names what the recording lost and says when it was not finished ([`Notices`]).
 
-pub mod escape;
 pub mod folded;
 pub mod html;
 mod json;

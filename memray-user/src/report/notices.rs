@@ -8,12 +8,12 @@ use std::{collections::BTreeMap, io::Write};
 
 use super::{
     ReportError,
-    escape::printable,
     style::{Color, Style},
     view_title,
 };
 use crate::{
     analysis::Profile,
+    escape::printable,
     model::{CaptureMetadata, CaptureSource, LossRow, ProcessRow, View},
     units::{count_text, size_text},
 };

@@ -16,8 +16,8 @@ use crate::{
         locations, mapped, modules, peak_resident,
         timeline::{highest, timeline},
     },
+    escape::printable,
     model::{CaptureMetadata, CaptureSource, LossRow, MappingKind, View},
-    report::escape::printable,
     units::{count_text, duration_text, size_text, time_text},
 };
 

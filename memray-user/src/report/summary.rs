@@ -8,13 +8,13 @@ use comfy_table::{
 
 use super::{
     Color, Notices, ReportError,
-    escape::printable,
     label::function_name,
     processes::{ProcessTable, are_worth_telling, write_processes},
     style::Style,
 };
 use crate::{
     analysis::{Figures, Profile, SummaryRow, summary},
+    escape::printable,
     model::{CaptureSource, View},
     units::{count_text, percent_text, size_text},
 };

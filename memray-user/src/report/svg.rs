@@ -7,9 +7,10 @@ use inferno::flamegraph::{
     color::{MultiPalette, Palette},
 };
 
-use super::{Notices, ReportError, escape::printable, folded::for_each_line, view_title};
+use super::{Notices, ReportError, folded::for_each_line, view_title};
 use crate::{
     analysis::{FrameFilter, FrameTree, Profile},
+    escape::printable,
     model::{CaptureSource, View},
     units::size_text,
 };

@@ -12,6 +12,7 @@ use crate::{
         FrameFilter,
         testing::{CaptureBuilder, deep, hostile, prefork, realistic, small, unfinished},
     },
+    escape,
     model::{CaptureSource, MappingKind, MappingTotalsRow},
 };
 

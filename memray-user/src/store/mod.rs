@@ -50,4 +50,4 @@ pub mod meta_key {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// Two processes with a peak each, four sites, two allocations alive and three ended.
-pub(super) fn sample_batch() -> Batch {
+pub(crate) fn sample_batch() -> Batch {
     Batch {
         // In process 1 the peak's epoch is 7, in process 2 it is 3.
         sites: vec![

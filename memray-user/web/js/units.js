@@ -66,8 +66,8 @@ export function timeText(milliseconds) {
   return Number.isNaN(date.getTime()) ? "" : date.toISOString().replace("T", " ").replace("Z", "");
 }
 
-// Control characters, separators of lines and characters that set the direction of text.
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff]/g;
+// Control characters, separators of lines and characters that set the direction of text; and what no XML document may hold.
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufffe\uffff]/g;
 const SHORT_ESCAPES = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 /** A name of the traced program with every control character visible. */

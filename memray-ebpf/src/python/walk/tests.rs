@@ -251,6 +251,19 @@ fn wild_pointers_are_a_fault_that_keeps_the_prefix() {
     }
 }
 
+/// What a misaligned frame shows would depend on where the window begins, and the two walks begin theirs differently: one
+/// saw 4,096 frames and the other 153.
+#[test]
+fn a_misaligned_frame_is_a_fault_to_both_walks() {
+    for count in [2, 57, 152] {
+        let mut memory = stack(&CONTIGUOUS, count, 136);
+        memory.write(FRAMES + 8, FRAMES + 136 + 3);
+        let walked = walk(&memory, &CONTIGUOUS);
+        assert_eq!(walked.stored, expected(count));
+        assert!(walked.fault);
+    }
+}
+
 #[test]
 fn a_fault_at_any_read_ends_the_walk() {
     for fail_at in 0..12 {

@@ -8,7 +8,7 @@ use memray_ebpf::event::{MapRecord, UnmapRecord};
 use super::{End, Process};
 use crate::{
     ingest::{
-        counters::Counter,
+        counters::{Counter, EventKind},
         live::STARTUP_SITE,
         mapped::{self, MappedOwner},
         maps::{Accounting, PendingUnmap, accounting, gives_access, is_arena_of_glibc, keeps_old_range},
@@ -59,6 +59,9 @@ impl Process {
         let Some(accounting) = accounting.filter(|_| size_bytes > 0) else {
             return;
         };
+        if !shared.reserve(self.index, EventKind::Map, size_bytes) {
+            return;
+        }
         let stack = self.stack(header.flags, record.stack_id, shared);
         let thread_id = self.threads.id(header.tid, &mut shared.threads);
         let can_be_arena = header.tid != self.row.pid && !shared.threads.has_allocated(thread_id);
@@ -155,7 +158,8 @@ impl Process {
         let is_reserved = |owner: MappedOwner| owner.kind == MappingKind::Reserved;
         self.end_beside(is_reserved, (address, size_bytes), ts, shared);
         let committed = mapped::joined(&self.mapped.changes.ended);
-        if committed.is_empty() {
+        let committed_bytes = committed.iter().map(|(_, size_bytes)| size_bytes).sum();
+        if committed.is_empty() || !shared.reserve(self.index, EventKind::Map, committed_bytes) {
             return;
         }
         let stack = self.stack(header.flags, stack_id, shared);

@@ -5,8 +5,9 @@ use std::io::Write;
 use super::{are_worth_telling, end_text, ranked, version};
 use crate::{
     analysis::{ProcessFigures, processes::wall_clock_ms},
+    escape::printable,
     model::CaptureMetadata,
-    report::{Color, ReportError, escape::printable, style::Style},
+    report::{Color, ReportError, style::Style},
     units::{count_text, duration_text, moment_text, size_text},
 };
 

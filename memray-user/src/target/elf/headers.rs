@@ -8,6 +8,18 @@ const HEADER_BYTES: u64 = size_of::<elf::FileHeader64<LittleEndian>>() as u64;
 const PROGRAM_HEADER_BYTES: u64 = size_of::<elf::ProgramHeader64<LittleEndian>>() as u64;
 const SECTION_HEADER_BYTES: u64 = size_of::<elf::SectionHeader64<LittleEndian>>() as u64;
 
+/// Most program headers that are believed; real files have about a dozen.
+const PROGRAM_HEADERS: u64 = 1 << 12;
+
+/// Most section headers that are read: an object compiled with a section for each function has tens of thousands, what
+/// is mapped and runs has about thirty.
+const SECTION_HEADERS: u64 = 1 << 16;
+
+/// Most bytes of the table of their names, of one note, and most notes.
+const SECTION_NAMES_BYTES: u64 = 16 << 20;
+const NOTE_BYTES: u64 = 1 << 20;
+const NOTES: usize = 64;
+
 /// Longest section name that is kept; real ones end far below.
 const SECTION_NAME_BYTES: usize = 256;
 
@@ -135,6 +147,9 @@ impl Headers {
         if count == 0 {
             return Ok(());
         }
+        if count > PROGRAM_HEADERS {
+            return Err(malformed("more program headers than any file has"));
+        }
         if u64::from(header.e_phentsize.get(LittleEndian)) != PROGRAM_HEADER_BYTES {
             return Err(malformed("the program headers have the wrong size"));
         }
@@ -181,7 +196,7 @@ impl Headers {
                     alignment,
                 });
             }
-            elf::PT_NOTE => self.notes.push(NoteRange {
+            elf::PT_NOTE if self.notes.len() < NOTES && size <= NOTE_BYTES => self.notes.push(NoteRange {
                 file_offset,
                 size,
                 alignment,
@@ -207,7 +222,8 @@ impl Headers {
             .ok()
             .and_then(|index| sections.get(index))
             .and_then(|names| {
-                source.bytes(names.sh_offset.get(LittleEndian), names.sh_size.get(LittleEndian))
+                let size = names.sh_size.get(LittleEndian);
+                source.bytes(names.sh_offset.get(LittleEndian), size.min(SECTION_NAMES_BYTES))
             })
             .unwrap_or_default();
         for section in sections {
@@ -263,7 +279,8 @@ fn read_section_headers(
     }
     let size = count
         .checked_mul(SECTION_HEADER_BYTES)
-        .ok_or(malformed(cut_off))?;
+        .ok_or(malformed(cut_off))?
+        .min(SECTION_HEADERS * SECTION_HEADER_BYTES);
     let bytes = source.required(offset, size, cut_off)?;
     let headers = pod::slice_from_all_bytes(&bytes).map_err(|()| malformed(cut_off))?;
     Ok(headers.to_vec())

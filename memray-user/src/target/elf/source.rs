@@ -6,9 +6,9 @@ use std::{borrow::Cow, fs::File, os::unix::fs::FileExt as _};
 
 use super::ElfError;
 
-/// Largest range that is read at once. The largest symbol tables known (browsers, machine-learning libraries with
-/// debug symbols) stay below it; a sparse file of terabytes must not reserve them.
-const RANGE_BYTES: u64 = 1 << 30;
+/// Largest range that is read at once. The tables of machine-learning libraries and of browsers stay below it; a sparse
+/// file of terabytes must not reserve them.
+const RANGE_BYTES: u64 = 256 << 20;
 
 #[derive(Debug)]
 pub(super) enum Source {

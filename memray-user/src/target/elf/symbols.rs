@@ -7,6 +7,11 @@ use object::{LittleEndian, elf, pod};
 
 use super::{ElfFile, headers::TableSection};
 
+/// Most symbols of one table that are looked at: several times what the largest libraries have. Of a table that claims
+/// more, the first; each of them is looked at whenever a name is asked for.
+const SYMBOLS: usize = 4_000_000;
+const SYMBOL_BYTES: usize = size_of::<elf::Sym64<LittleEndian>>();
+
 /// Where a name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol {
@@ -91,16 +96,22 @@ impl Table {
         let names = usize::try_from(section.link)
             .ok()
             .and_then(|index| file.headers.tables.get(index));
+        let cut = TableSection {
+            size: section.size.min(SYMBOLS as u64 * SYMBOL_BYTES as u64),
+            ..section
+        };
         Self {
-            symbols: bytes_of(file, &section),
+            symbols: bytes_of(file, &cut),
             names: names.map(|names| bytes_of(file, names)).unwrap_or_default(),
             ..Self::default()
         }
     }
 
     fn from_dynamic(file: &ElfFile) -> Option<Self> {
-        let count = usize::try_from(file.dynamic.symbol_count(file)?).ok()?;
-        let symbols_bytes = count.checked_mul(size_of::<elf::Sym64<LittleEndian>>())?;
+        let count = usize::try_from(file.dynamic.symbol_count(file)?)
+            .ok()?
+            .min(SYMBOLS);
+        let symbols_bytes = count.checked_mul(SYMBOL_BYTES)?;
         let names_bytes = usize::try_from(file.dynamic.strings_size).ok()?;
         let versions = file
             .dynamic
@@ -115,7 +126,7 @@ impl Table {
     }
 
     fn find(&self, names: &[&str], found: &mut [Option<(Rank, Symbol)>]) {
-        let count = self.symbols.len() / size_of::<elf::Sym64<LittleEndian>>();
+        let count = self.symbols.len() / SYMBOL_BYTES;
         let symbols = pod::slice_from_bytes::<elf::Sym64<LittleEndian>>(&self.symbols, count);
         let symbols = symbols.map_or(&[][..], |(symbols, _)| symbols);
         for (index, symbol) in symbols.iter().enumerate() {

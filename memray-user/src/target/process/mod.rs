@@ -5,18 +5,20 @@
 
 mod mappings;
 mod objects;
+mod patience;
 mod resident;
 mod surroundings;
 
 use std::{
     ffi::OsString,
     fs::File,
-    io,
+    io::{self, Read as _},
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
         unix::{ffi::OsStringExt as _, fs::FileExt as _},
     },
     path::{Path, PathBuf},
+    sync::{OnceLock, atomic::AtomicBool},
 };
 
 use memray_ebpf::memory::{Fault, RemoteMemory};
@@ -32,6 +34,12 @@ pub use self::{
     surroundings::Surroundings,
 };
 use crate::model::Resident;
+
+/// Bytes of a file in /proc/PID that are read at most. Arguments and environment have 6 MiB (`_STK_LIM / 4 * 3`, fs/exec.c).
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// The same of `maps`: 65,530 lines (`vm.max_map_count`) with paths of 4,096 bytes, and as much again.
+const MAX_MAPS_BYTES: u64 = 1 << 29;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -86,6 +94,10 @@ pub struct Process {
     tid: u32,
     /// `/proc/TID`; reads through it fail with `ESRCH` after the thread is gone.
     directory: File,
+    /// `/proc/TID/pagemap`, once it was needed; none where it cannot be opened.
+    pagemap: OnceLock<Option<File>>,
+    /// It has let us wait for a page that never came.
+    has_hung: AtomicBool,
 }
 
 impl Process {
@@ -105,7 +117,23 @@ impl Process {
 
     fn through(pid: u32, tid: u32) -> Result<Self, ProcessError> {
         let directory = File::open(format!("/proc/{tid}")).map_err(|source| error_of(pid, "", source))?;
-        Ok(Self { pid, tid, directory })
+        Ok(Self::of_directory(pid, tid, directory))
+    }
+
+    fn of_directory(pid: u32, tid: u32, directory: File) -> Self {
+        Self {
+            pid,
+            tid,
+            directory,
+            pagemap: OnceLock::new(),
+            has_hung: AtomicBool::new(false),
+        }
+    }
+
+    /// The very same process, for another thread.
+    fn again(&self) -> Option<Self> {
+        let directory = self.directory.try_clone().ok()?;
+        Some(Self::of_directory(self.pid, self.tid, directory))
     }
 
     /// Not so of a thread that has ended, and of one of the kernel.
@@ -291,8 +319,18 @@ impl Process {
         PathBuf::from(format!("/proc/self/fd/{}/{file}", self.directory.as_raw_fd()))
     }
 
+    /// Not more than [`MAX_FILE_BYTES`]: a process can say that its arguments are all of its memory (`PR_SET_MM_MAP`).
     fn read(&self, file: &str) -> Result<Vec<u8>, ProcessError> {
-        std::fs::read(self.path(file)).map_err(|source| error_of(self.pid, file, source))
+        let mut bytes = Vec::new();
+        let limit = if file == "maps" {
+            MAX_MAPS_BYTES
+        } else {
+            MAX_FILE_BYTES
+        };
+        File::open(self.path(file))
+            .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
+            .map_err(|source| error_of(self.pid, file, source))?;
+        Ok(bytes)
     }
 
     fn read_through_vm(&self, address: u64, destination: &mut [u8]) -> bool {
@@ -311,13 +349,11 @@ impl Process {
         );
         read == Ok(wanted)
     }
-}
 
-impl RemoteMemory for Process {
     /// Reads all or nothing. `/proc/PID/mem` is the second way: it also reads pages without read permission, and is
     /// there where a sandbox forbids `process_vm_readv(2)`.
-    fn read_into(&self, address: u64, destination: &mut [u8]) -> Result<(), Fault> {
-        if destination.is_empty() || self.read_through_vm(address, destination) {
+    fn read_now(&self, address: u64, destination: &mut [u8]) -> Result<(), Fault> {
+        if self.read_through_vm(address, destination) {
             return Ok(());
         }
         let read = |process: &Self, destination: &mut [u8]| {
@@ -332,6 +368,19 @@ impl RemoteMemory for Process {
         other
             .ok_or(Fault)
             .and_then(|process| read(&process, destination).map_err(|_unmapped| Fault))
+    }
+}
+
+impl RemoteMemory for Process {
+    /// Reads all or nothing, and does not wait for a process that keeps its memory from us (see `patience`).
+    fn read_into(&self, address: u64, destination: &mut [u8]) -> Result<(), Fault> {
+        if destination.is_empty() {
+            return Ok(());
+        }
+        if self.is_at_hand(address, destination.len()) {
+            return self.read_now(address, destination);
+        }
+        self.read_patiently(address, destination)
     }
 }
 

@@ -1,12 +1,22 @@
 use std::{
     io::{BufRead as _, BufReader},
+    os::unix::ffi::OsStrExt as _,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use tempfile::tempdir;
 
 use super::*;
-use crate::target::{elf::ElfFile, testing::compile};
+use crate::{
+    target::{elf::ElfFile, testing::compile},
+    tests::hostile::{
+        Bounds,
+        bytes::{Mutation, mutated, mutations},
+        fuzz_test,
+        names::name,
+    },
+};
 
 const PRINT_ADDRESS: &str = r#"
 #include <stdio.h>
@@ -202,3 +212,38 @@ fn a_kernel_thread_has_no_executable() {
         assert!(process.main_executable().is_err());
     }
 }
+
+const MAPS: &[u8] = b"\
+55d0c8a2b000-55d0c8a2c000 r--p 00000000 fd:01 1835113                    /usr/bin/python3.11
+7f2c00000000-7f2c00021000 rw-p 00000000 00:00 0
+7f2c1c1d5000-7f2c1c1d6000 r-xs 00001000 00:2e 77   /tmp/a b\\012c (deleted)
+7ffd2a3f0000-7ffd2a411000 rw-p 00000000 00:00 0                          [stack]
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
+";
+
+fuzz_test!(
+    hostile_maps,
+    hostile_maps_long,
+    Bounds {
+        memory_bytes: 4 << 20,
+        time: Duration::from_secs(10),
+    },
+    (mutations(0..8), name()),
+    |(changes, name): (Vec<Mutation>, String)| {
+        let mut text = mutated(MAPS, &changes, usize::MAX);
+        // A path as the kernel writes it, of any other bytes.
+        let path = format!("/{}", name.replace(['\n', '\0'], "?"));
+        text.extend_from_slice(b"\n7f0000000000-7f0000001000 r-xp 00000000 fd:01 99 ");
+        text.extend_from_slice(path.as_bytes());
+        if let Ok(mappings) = parse_mappings(&text) {
+            let last = mappings.last().unwrap();
+            let found = last.path.as_deref().unwrap().as_os_str().as_bytes();
+            assert!(found == path.as_bytes() || path.contains("\\012"), "{found:?}");
+            for mapping in &mappings {
+                let _path = mapping.file_path();
+            }
+        } else {
+            assert!(!changes.is_empty());
+        }
+    }
+);

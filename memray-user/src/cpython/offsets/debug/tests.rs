@@ -1,6 +1,16 @@
+use std::time::Duration;
+
 use memray_ebpf::memory::Fault;
+use proptest::{prelude::*, sample::Index};
 
 use super::*;
+use crate::tests::hostile::{
+    Bounds,
+    bytes::hostile_number,
+    fuzz_test,
+    memory::{Overwrites, overwrites},
+    walkers,
+};
 
 const ADDRESS: u64 = 0xb9_47c0;
 const V3_14_8: PyVersion = PyVersion::new(3, 14, 8);
@@ -154,3 +164,63 @@ fn other_tables_are_errors() {
         Err(DebugOffsetsError::UnknownLayout { version })
     );
 }
+
+/// A table in which every offset could be true.
+fn plausible(layout: &Layout, version: u64) -> Memory {
+    let mut memory = Memory(vec![0; layout.table_bytes]);
+    memory.0[..8].copy_from_slice(&COOKIE);
+    for (place, value) in [
+        (8, version),
+        (layout.thread_current_frame, 72),
+        (layout.thread_thread_id, 152),
+        (layout.frame_previous, 8),
+        (layout.frame_executable, 0),
+        (layout.frame_instr_ptr, 56),
+        (layout.frame_localsplus, 80),
+        (layout.frame_owner, 74),
+        (layout.code_filename, 112),
+        (layout.code_adaptive, 208),
+        (layout.type_name, 24),
+        (layout.string_state, 32),
+        (layout.string_length, 16),
+        (layout.string_ascii_size, 40),
+    ] {
+        memory.set(place, value);
+    }
+    memory
+}
+
+const BOUNDS: Bounds = Bounds {
+    memory_bytes: 4 << 20,
+    time: Duration::from_secs(20),
+};
+
+fuzz_test!(
+    hostile_tables,
+    hostile_tables_long,
+    BOUNDS,
+    (
+        0_usize..3,
+        prop::collection::vec((any::<Index>(), hostile_number()), 0..6),
+        any::<u16>(),
+        overwrites(0..200)
+    ),
+    |(version, words, cut, memory): (usize, Vec<(Index, u64)>, u16, Overwrites)| {
+        let (layout, minor) = [(&V3_13, 13), (&V3_14, 14), (&V3_15, 15)][version];
+        let mut table = plausible(layout, 0x0300_00f0 | u64::from(minor) << 16);
+        for (place, value) in words {
+            // The cookie and the version are looked at first, and seldom changed here.
+            let place = place.index(table.0.len() / 8) * 8;
+            table.set(if place < 16 { 16 } else { place }, value);
+        }
+        if cut % 16 == 0 {
+            table.0.truncate(cut.into());
+        }
+        let Ok(offsets) = read(&table, ADDRESS, PyVersion::new(3, minor, 0)) else {
+            return;
+        };
+        let bound = u32::try_from(MAX_OFFSET).unwrap() + 16;
+        assert!(offsets.code.string_compact_data <= bound && offsets.object.type_mro <= bound);
+        walkers::walk(&offsets.frame, &memory);
+    }
+);

@@ -9,8 +9,8 @@ use std::{borrow::Cow, fmt::Write as _};
 /// `name` without characters that control the terminal or the line.
 ///
 /// Replaced are the control characters (C0, DEL, C1), the line and paragraph separators, and the characters that
-/// set direction (Unicode 16, UAX #9: marks, embeddings, overrides, isolates). Letters written from right to left,
-/// joiners and emoji stay.
+/// set direction (Unicode 16, UAX #9: marks, embeddings, overrides, isolates), and the two that are no characters and that
+/// no XML document may hold (`Char` in XML 1.0). Letters written from right to left, joiners and emoji stay.
 pub fn printable(name: &str) -> Cow<'_, str> {
     if !name.chars().any(is_control) {
         return Cow::Borrowed(name);
@@ -36,11 +36,12 @@ pub fn printable(name: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-pub(super) fn is_control(character: char) -> bool {
+/// Whether a character controls a terminal, a line or its direction, or may not stand in XML.
+pub fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}'
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
         )
 }
 
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn controls_become_visible() {
         let cases: serde_json::Value =
-            serde_json::from_str(include_str!("../../web/test/cases.json")).expect("the table is JSON");
+            serde_json::from_str(include_str!("../web/test/cases.json")).expect("the table is JSON");
         let rows = cases["names"].as_array().expect("the table has this part");
         assert!(rows.len() > 5);
         for row in rows {
