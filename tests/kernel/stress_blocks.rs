@@ -11,7 +11,8 @@ use memray_tests::{Compiled, Stress, Stressed, behavior::usual_python};
 const STOP: Duration = Duration::from_secs(2);
 
 /// What the C library allocates comes from calloc, and mappings are no calls of ours.
-const OURS: &str = "allocator_id IN (SELECT allocator_id FROM allocators WHERE name IN ('malloc', 'realloc'))";
+const OURS: &str =
+    "allocator_id IN (SELECT allocator_id FROM allocators WHERE name IN ('malloc', 'realloc'))";
 
 fn stress(words: &[&str]) -> (Compiled, Stress) {
     let program = Compiled::program("stress.c");
@@ -35,11 +36,26 @@ fn check_lossless(case: &str, stressed: &Stressed) {
     check_undisturbed(stressed);
     assert!(stressed.losses().is_empty(), "{case}: {:?}", stressed.losses());
     for (what, sql) in [
-        ("allocations", format!("SELECT SUM(alloc_count) FROM sites WHERE {OURS}")),
-        ("bytes", format!("SELECT SUM(alloc_bytes) FROM sites WHERE {OURS}")),
-        ("frees", format!("SELECT COUNT(*) FROM freed_allocations WHERE {OURS}")),
-        ("kept", format!("SELECT COUNT(*) FROM live_allocations WHERE {OURS} AND size = 40009")),
-        ("kept", format!("SELECT COUNT(*) FROM live_allocations WHERE {OURS}")),
+        (
+            "allocations",
+            format!("SELECT SUM(alloc_count) FROM sites WHERE {OURS}"),
+        ),
+        (
+            "bytes",
+            format!("SELECT SUM(alloc_bytes) FROM sites WHERE {OURS}"),
+        ),
+        (
+            "frees",
+            format!("SELECT COUNT(*) FROM freed_allocations WHERE {OURS}"),
+        ),
+        (
+            "kept",
+            format!("SELECT COUNT(*) FROM live_allocations WHERE {OURS} AND size = 40009"),
+        ),
+        (
+            "kept",
+            format!("SELECT COUNT(*) FROM live_allocations WHERE {OURS}"),
+        ),
     ] {
         assert_eq!(stressed.number(&sql), stressed.did(what), "{case}: {what}");
     }
@@ -51,7 +67,10 @@ fn check_lossy(case: &str, stressed: &Stressed) {
     stressed.print(case);
     check_undisturbed(stressed);
     let lost = stressed.counter("allocation_ring_full");
-    assert!(lost > 0 && stressed.counter("free_ring_full") > 0, "{case}: nothing was lost");
+    assert!(
+        lost > 0 && stressed.counter("free_ring_full") > 0,
+        "{case}: nothing was lost"
+    );
     let allowed = ["allocation_ring_full", "free_ring_full", "implicit_free"];
     let mut losses = stressed.losses();
     losses.retain(|reason| !allowed.contains(&reason.as_str()));
@@ -59,21 +78,34 @@ fn check_lossy(case: &str, stressed: &Stressed) {
 
     let others = stressed.counter("allocation_seen") - stressed.did("allocations");
     assert!(others <= stressed.did("waits"), "{case}: {others}");
-    let recorded = stressed.number("SELECT SUM(alloc_count) FROM sites WHERE allocator_id NOT IN
-        (SELECT allocator_id FROM allocators WHERE kind LIKE 'ranged%')");
+    let recorded = stressed.number(
+        "SELECT SUM(alloc_count) FROM sites WHERE allocator_id NOT IN
+        (SELECT allocator_id FROM allocators WHERE kind LIKE 'ranged%')",
+    );
     assert_eq!(recorded + lost, stressed.counter("allocation_seen"), "{case}");
     let lost_bytes = stressed.number("SELECT bytes FROM losses WHERE reason = 'allocation_ring_full'");
     let recorded_bytes = stressed.number(&format!("SELECT SUM(alloc_bytes) FROM sites WHERE {OURS}"));
-    assert!(recorded_bytes + lost_bytes >= stressed.did("bytes"), "{case}: bytes");
+    assert!(
+        recorded_bytes + lost_bytes >= stressed.did("bytes"),
+        "{case}: bytes"
+    );
 
     let alive = |condition: &str| {
         stressed.number(&format!(
             "SELECT COUNT(*) FROM live_allocations WHERE {OURS} AND {condition}"
         ))
     };
-    assert_eq!(alive("size <> 40009"), 0, "{case}: blocks that were freed look alive");
+    assert_eq!(
+        alive("size <> 40009"),
+        0,
+        "{case}: blocks that were freed look alive"
+    );
     let recorded_kept = stressed.number("SELECT COUNT(*) FROM allocations WHERE size = 40009");
-    assert_eq!(alive("size = 40009"), recorded_kept, "{case}: blocks that live look freed");
+    assert_eq!(
+        alive("size = 40009"),
+        recorded_kept,
+        "{case}: blocks that live look freed"
+    );
     assert!(recorded_kept <= stressed.did("kept"), "{case}");
 }
 
@@ -106,7 +138,10 @@ fn a_stopped_collector_is_not_waited_for() {
         .options(&["--lossy", "--ring-size", "256K"])
         .stopped_for(STOP)
         .run();
-    check_lossy("2 threads, collector stopped for 2 s, lossy, ring of 256 KiB", &stressed);
+    check_lossy(
+        "2 threads, collector stopped for 2 s, lossy, ring of 256 KiB",
+        &stressed,
+    );
     assert_eq!(stressed.counter("throttle_waits"), 0);
 }
 
@@ -122,7 +157,10 @@ fn twenty_million_events() {
 fn twenty_million_events_of_four_threads_with_a_stop() {
     let (_program, stress) = stress(&["churn", "4", "2225000"]);
     let stressed = stress.stopped_for(STOP).run();
-    check_lossless("4 threads, 20 million events, collector stopped for 2 s", &stressed);
+    check_lossless(
+        "4 threads, 20 million events, collector stopped for 2 s",
+        &stressed,
+    );
 }
 
 #[test]
@@ -170,7 +208,10 @@ fn more_threads_than_there_is_room_for_are_counted() {
         stressed.losses().into_iter().collect::<Vec<_>>(),
         ["return_without_entry", "thread_table_full"]
     );
-    let (missing, found) = (stressed.counter("thread_table_full"), threads_with_a_block(&stressed));
+    let (missing, found) = (
+        stressed.counter("thread_table_full"),
+        threads_with_a_block(&stressed),
+    );
     // At one time there is room for a hundred, and one ends before another begins.
     assert!(found >= 98 && missing > 0 && found < 300, "{found} {missing}");
 }

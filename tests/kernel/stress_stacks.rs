@@ -21,7 +21,10 @@ fn check_stacks(count: u64, depth: u64) {
         FROM freed_allocations JOIN stacks USING (stack_id) WHERE size = 1234";
     // The module, `stacks`, and two functions for each digit of a number with one at the innermost.
     let frames = 2 + 2 * depth + 1;
-    assert_eq!(stressed.capture.query(sql), [format!("{count} {count} {frames} {frames}")]);
+    assert_eq!(
+        stressed.capture.query(sql),
+        [format!("{count} {count} {frames} {frames}")]
+    );
 }
 
 /// Each function that was made has allocated once, under its own name.
@@ -58,14 +61,23 @@ fn a_million_code_objects() {
 
 #[test]
 fn stacks_beyond_the_bound_are_shown_as_one() {
-    let stressed = stress(&["stacks", "3000"]).options(&["--max-stacks", "1000"]).run();
+    let stressed = stress(&["stacks", "3000"])
+        .options(&["--max-stacks", "1000"])
+        .run();
     stressed.print("3,000 stacks, room for 1,000");
-    assert!(stressed.losses().contains("stack_table_full"), "{:?}", stressed.losses());
+    assert!(
+        stressed.losses().contains("stack_table_full"),
+        "{:?}",
+        stressed.losses()
+    );
     let rows = stressed.number("SELECT COUNT(*) FROM freed_allocations WHERE size = 1234");
     assert_eq!(rows, 3000);
     let under_the_marker = stressed.number(
         "SELECT COUNT(*) FROM freed_allocations JOIN stacks USING (stack_id) JOIN frames USING (frame_id)
          WHERE size = 1234 AND function = '<too many stacks>' AND kind = 'marker'",
     );
-    assert!(under_the_marker > 1000 && under_the_marker < 3000, "{under_the_marker}");
+    assert!(
+        under_the_marker > 1000 && under_the_marker < 3000,
+        "{under_the_marker}"
+    );
 }

@@ -171,10 +171,22 @@ impl Stressed {
         let negative = "SELECT COUNT(*) FROM sites WHERE live_count < 0 OR live_bytes < 0 OR peak_bytes < 0";
         assert_eq!(self.number(negative), 0);
         for (of_state, of_rows) in [
-            ("SELECT SUM(live_bytes) FROM state", "SELECT SUM(size) FROM live_allocations"),
-            ("SELECT SUM(live_bytes) FROM sites", "SELECT SUM(size) FROM live_allocations"),
-            ("SELECT SUM(alloc_bytes) FROM state", "SELECT SUM(size) FROM allocations"),
-            ("SELECT SUM(alloc_count) FROM sites", "SELECT SUM(alloc_count) FROM state"),
+            (
+                "SELECT SUM(live_bytes) FROM state",
+                "SELECT SUM(size) FROM live_allocations",
+            ),
+            (
+                "SELECT SUM(live_bytes) FROM sites",
+                "SELECT SUM(size) FROM live_allocations",
+            ),
+            (
+                "SELECT SUM(alloc_bytes) FROM state",
+                "SELECT SUM(size) FROM allocations",
+            ),
+            (
+                "SELECT SUM(alloc_count) FROM sites",
+                "SELECT SUM(alloc_count) FROM state",
+            ),
         ] {
             assert_eq!(self.number(of_state), self.number(of_rows), "{of_state}");
         }
