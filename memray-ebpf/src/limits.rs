@@ -95,7 +95,7 @@ pub const MAX_PENDING_CALLS: usize = 8;
 /// 8 KiB for each thread that lives and has allocated.
 pub const MAX_THREADS: u32 = 1 << 16;
 
-/// Processes that can be traced at one time, unless asked for otherwise: 330 bytes each in three tables, in use or not.
+/// Processes that can be traced at one time, unless asked for otherwise: 420 bytes each in three tables, in use or not.
 pub const MAX_PROCESSES: u32 = 4096;
 
 /// The most that can be asked for of either: as many as the kernel has numbers (`PID_MAX_LIMIT`,

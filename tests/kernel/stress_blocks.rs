@@ -169,7 +169,10 @@ fn twenty_million_events_lossy() {
     for threads in ["2", "4"] {
         let rounds = if threads == "2" { "4450000" } else { "2225000" };
         let (_program, stress) = stress(&["churn", threads, rounds]);
-        let stressed = stress.options(&["--lossy"]).stopped_for(STOP).run();
+        let stressed = stress
+            .options(&["--lossy", "--ring-size", "4M"])
+            .stopped_for(STOP)
+            .run();
         check_lossy(&format!("{threads} threads, 20 million events, lossy"), &stressed);
     }
 }

@@ -7,6 +7,7 @@ mod bench;
 mod codegen;
 mod command;
 mod demo;
+mod long;
 mod parity;
 mod setup;
 mod test;

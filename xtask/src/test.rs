@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{
     codegen,
     command::{execute, is_root, note, probe, step},
-    setup, tidy,
+    long, setup, tidy,
     workspace::Workspace,
 };
 
@@ -20,12 +20,16 @@ pub(crate) struct Options {
     /// Leave out the tests that need root.
     #[arg(long)]
     unprivileged: bool,
+    /// Then run what takes long too: the tests in modules with `#[ignore = "long"]`.
+    #[arg(long)]
+    long: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<()> {
     let Options {
         release,
         unprivileged,
+        long,
     } = options;
     setup::for_tests(workspace)?;
     check_format(workspace)?;
@@ -52,6 +56,16 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<()> {
     )?;
     step("tests without privilege");
     execute(nextest(workspace, &binary).arg("--workspace"))?;
+    let long_tests = if long {
+        long::tests(workspace)?
+    } else {
+        long::Tests::default()
+    };
+    if let Some(filter) = long_tests.unprivileged() {
+        step("long tests without privilege");
+        let long = ["--run-ignored", "only", "--filterset", &filter];
+        execute(nextest(workspace, &binary).arg("--workspace").args(long))?;
+    }
     step("tests of the scripts in HTML reports");
     execute(
         workspace
@@ -64,7 +78,13 @@ pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<()> {
         return Ok(());
     }
     step("tests that need root");
-    execute(&mut root_tests(workspace, &binary)?)
+    execute(root_tests(workspace, &binary)?.args(["--filterset", "binary(kernel)"]))?;
+    if let Some(filter) = long_tests.root() {
+        step("long tests that need root");
+        let long = ["--run-ignored", "only", "--filterset", &filter];
+        execute(root_tests(workspace, &binary)?.args(long))?;
+    }
+    Ok(())
 }
 
 fn check_format(workspace: &Workspace) -> Result<()> {
@@ -106,13 +126,7 @@ fn nextest(workspace: &Workspace, binary: &Path) -> Command {
 /// started through sudo.
 fn root_tests(workspace: &Workspace, binary: &Path) -> Result<Command> {
     let mut command = nextest(workspace, binary);
-    command.args([
-        "--package",
-        "memray-tests",
-        "--ignore-default-filter",
-        "--filterset",
-        "binary(kernel)",
-    ]);
+    command.args(["--package", "memray-tests", "--ignore-default-filter"]);
     if !is_root() {
         // Ask for the password now and not in the midst of the tests.
         execute(workspace.command("sudo").arg("--validate"))?;

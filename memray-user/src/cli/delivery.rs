@@ -27,12 +27,12 @@ pub(super) struct DeliveryArguments {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_TASKS)))]
     max_threads: u32,
 
-    /// Processes that can be recorded at one time; the kernel takes 330 bytes for each
+    /// Processes that can be recorded at one time; the kernel takes 420 bytes for each
     #[arg(long, value_name = "COUNT", default_value_t = MAX_PROCESSES, hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_TASKS)))]
     max_processes: u32,
 
-    /// Parts of stacks that are kept apart; memray takes 60 bytes for each
+    /// Stacks that are told apart; memray takes up to 160 bytes for each
     #[arg(long, value_name = "COUNT", default_value_t = 8 << 20, hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1000..))]
     max_stacks: u32,

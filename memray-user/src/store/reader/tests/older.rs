@@ -73,7 +73,7 @@ fn version_2_had_no_mappings() {
         &path,
         2,
         include_str!("old/schema_2.sql"),
-        "INSERT INTO meta VALUES ('schema_version', '2');
+        "INSERT INTO meta VALUES ('schema_version', '2'), ('finished', '1');
          INSERT INTO processes VALUES
            (1, 77, NULL, 'python3 app.py', '/usr/bin/python3', '3.12.1', 'pymalloc', 9, 30, 3, 12, 'attached');
          INSERT INTO threads VALUES (1, 1, 77, 'MainThread');
