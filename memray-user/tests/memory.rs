@@ -1,7 +1,11 @@
 //! How much memory the collector takes for each thing that it keeps: the figures of `docs/concepts/limits.md`, as bounds.
 //!
 //! In a program of its own, because all that it allocates is counted.
-#![expect(unsafe_code, reason = "an allocator that counts")]
+#![expect(
+    unsafe_code,
+    clippy::print_stdout,
+    reason = "an allocator that counts, and its figures"
+)]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -170,7 +174,7 @@ fn what_each_thing_takes() {
     run.describe_code(2);
     let only = run.describe_stack(&[(1, 1)]);
     run.cost("a live allocation", 95, |run, index| {
-        run.allocate(PID, 0x1000 + index * 16, only)
+        run.allocate(PID, 0x1000 + index * 16, only);
     });
 
     // 400 lines called from 300: few frames, many stacks.

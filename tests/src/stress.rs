@@ -142,6 +142,7 @@ impl Stressed {
     }
 
     /// One line for people.
+    #[expect(clippy::print_stdout, reason = "figures of a test")]
     pub fn print(&self, case: &str) {
         let counter = |name: &str| self.counter(name);
         let (allocations, frees) = (counter("allocation_seen"), counter("free_seen"));

@@ -52,7 +52,7 @@ impl World {
         self.time_ns += 100;
         let (time, source) = (CLOCK_BASE_NS + self.time_ns, Harness::source(TID));
         let allocation = |time, address, size| {
-            fixture::allocation(source, time, Allocator::Malloc, address, size, 0).to_vec()
+            fixture::allocation(source, time, Allocator::Malloc, address, size, 0)
         };
         if act.is_ahead {
             self.ahead += 1;
@@ -66,7 +66,7 @@ impl World {
                 self.table.insert(address, time);
             } else {
                 self.ring
-                    .push(fixture::free(source, time, Allocator::Free, address).to_vec());
+                    .push(fixture::free(source, time, Allocator::Free, address));
             }
             return;
         }
@@ -92,10 +92,14 @@ fn check(rounds: &[(Vec<Act>, Vec<Act>)]) {
     let mut world = World::default();
     let quiet = [(); 3].map(|()| (Vec::new(), Vec::new()));
     for (before, meanwhile) in rounds.iter().chain(&quiet) {
-        before.iter().for_each(|&act| world.act(act));
+        for &act in before {
+            world.act(act);
+        }
         let end = world.ring.len();
         run.ingest.turn_lost_frees();
-        meanwhile.iter().for_each(|&act| world.act(act));
+        for &act in meanwhile {
+            world.act(act);
+        }
         for (address, time_ns) in std::mem::take(&mut world.table) {
             run.ingest.lost_free(PID, address, time_ns);
         }
