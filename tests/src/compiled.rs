@@ -81,7 +81,14 @@ impl Compiled {
     fn named(source: &str, name: &str, options: &[String]) -> Self {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let path = directory.path().join(name);
-        let compiler = if source.ends_with(".cpp") { "c++" } else { "cc" };
+        let compiler = if Path::new(source)
+            .extension()
+            .is_some_and(|extension| extension == "cpp")
+        {
+            "c++"
+        } else {
+            "cc"
+        };
         let output = Command::new(compiler)
             .args([
                 "-O0",
