@@ -8,6 +8,7 @@ mod bad_captures;
 mod build_musl_python;
 mod cli;
 mod doctor;
+mod fetch_extensions;
 mod fetch_pythons;
 mod interpreters;
 mod line_tables;

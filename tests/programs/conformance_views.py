@@ -174,9 +174,13 @@ def in_two_threads_by_turns():
 
 
 def freed_by_another_thread():
-    block = take(1)  #: freed elsewhere
-    thread = threading.Thread(target=give, args=(block,))
+    """The thread is there before the block, so that nothing is allocated for it between."""
+    reader, writer = os.pipe()
+    blocks = []
+    thread = threading.Thread(target=lambda: (os.read(reader, 1), give(blocks.pop())))
     thread.start()
+    blocks.append(take(1))  #: freed elsewhere
+    os.write(writer, b"x")
     thread.join()
 
 

@@ -17,6 +17,8 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     toolchain::install_rustfmt();
     install_nextest(workspace)?;
     fetch_interpreters(workspace)?;
+    step("greenlet and cffi, which programs of the tests import");
+    execute(&mut workspace.command("./scripts/fetch-extensions"))?;
     make_parity_venv(workspace)
 }
 

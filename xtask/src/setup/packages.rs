@@ -32,6 +32,11 @@ pub(super) const FOR_TESTS: &[Package] = &[
     C_COMPILER,
     PYTHON,
     Package {
+        brings: "c++",
+        name: "g++",
+        reason: "compiles a library of the tests",
+    },
+    Package {
         brings: "patchelf",
         name: "patchelf",
         reason: "gives fetched interpreters their own libc",
