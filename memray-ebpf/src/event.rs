@@ -360,8 +360,10 @@ const _: () = assert!(size_of::<AllocationRecord>() == 48);
 const _: () = assert!(size_of::<FreeRecord>() == 32);
 const _: () = assert!(size_of::<MapRecord>() == 56);
 const _: () = assert!(size_of::<UnmapRecord>() == 40);
-const _: () =
-    assert!(size_of::<StackFramesRecord>() == StackFramesRecord::HEAD_BYTES + size_of::<RawFrame>() * FRAMES_PER_RECORD);
+const _: () = assert!(
+    size_of::<StackFramesRecord>()
+        == StackFramesRecord::HEAD_BYTES + size_of::<RawFrame>() * FRAMES_PER_RECORD
+);
 const _: () = assert!(size_of::<StackEndRecord>() == 56);
 const _: () = assert!(size_of::<RawString>() == 24 + NAME_BYTES);
 const _: () = assert!(size_of::<CodeRecord>() == 24 + 40 + 2 * size_of::<RawString>());

@@ -3,7 +3,7 @@ size of its own, which tells under what name and at what line it must be shown.
 
     made COUNT       four threads make and run functions of many kinds, then a quarter as many each at one time; prints
                      at how many addresses
-    stopped COUNT    the recorder, which is the parent, sleeps while they are made on deep stacks
+    stopped COUNT    the recorder, which is the parent, is made to sleep now and then
     kept COUNT       functions with long names and huge line tables that live on
     served [WHERE]   does what it reads, line by line; code objects end through a library, or `nowhere` in a file
 """
@@ -105,14 +105,15 @@ def stopped(count):
     # Sizes of records that differ, so that a small one finds room where a large one does not.
     depths = [0, 900, 3, 400]
     recorder = os.getppid()
-    os.kill(recorder, signal.SIGSTOP)
-    try:
-        for number in range(count):
-            descend(depths[number // 7 % len(depths)], lambda: make_and_run(number))
-        # As long as many before it, and where one of them was, when the recorder looks for their names.
-        last = make(count, KINDS[-1])
-    finally:
-        os.kill(recorder, signal.SIGCONT)
+    for number in range(count):
+        if number % 40 == 0:
+            os.kill(recorder, signal.SIGSTOP)
+        elif number % 40 == 20:
+            os.kill(recorder, signal.SIGCONT)
+        descend(depths[number // 7 % len(depths)], lambda: make_and_run(number))
+    # As long as those before it, and where one of them was, when the recorder looks for their names.
+    last = make(count, KINDS[-1])
+    os.kill(recorder, signal.SIGCONT)
     for number in range(count + 1, count + 1 + count // 10):
         make_and_run(number)
     last(libc.malloc, libc.free)

@@ -104,7 +104,12 @@ pub(super) extern "C" fn announce<M: RemoteMemory + Default>(index: u32, context
     let is_kept = claim & claim_bits::IS_KEPT != 0;
     let is_sent = send_code(&M::default(), context, claim, code);
     let key = key_of(context, code);
-    if is_sent && is_kept && KNOWN_CODES.insert(key, serial | CodeRecord::IS_SENT, BPF_EXIST.into()).is_ok() {
+    if is_sent
+        && is_kept
+        && KNOWN_CODES
+            .insert(key, serial | CodeRecord::IS_SENT, BPF_EXIST.into())
+            .is_ok()
+    {
         return 0;
     }
     // Its death may go unseen: what is said of this stack is good for this once.

@@ -7,9 +7,7 @@ use aya_ebpf::{
 };
 use memray_ebpf::{
     config::{TargetConfig, ThreadStateSource},
-    event::{
-        RawFrame, RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord, WalkStatus, flags,
-    },
+    event::{RawFrame, RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord, WalkStatus, flags},
     limits::{COMM_BYTES, FRAMES_PER_RECORD, MAX_PYTHON_FRAMES},
     memory::RemoteMemory,
     python::{
@@ -132,7 +130,8 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
         announce_self::<M>(context, innermost, thread_state);
     }
     if is_faulty == 0
-        && let Some(id) = KNOWN_STACKS.get_ptr(key) {
+        && let Some(id) = KNOWN_STACKS.get_ptr(key)
+    {
         // SAFETY: a map value; what is removed meanwhile stays readable until the program ends.
         return Stack {
             id: unsafe { *id },

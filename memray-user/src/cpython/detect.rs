@@ -162,11 +162,7 @@ struct Candidate<'file> {
 }
 
 impl Candidate<'_> {
-    fn interpreter(
-        &self,
-        process: &Process,
-        objects: &[MappedObject],
-    ) -> Result<Interpreter, DetectError> {
+    fn interpreter(&self, process: &Process, objects: &[MappedObject]) -> Result<Interpreter, DetectError> {
         let version = self.version(process)?;
         let path = || self.path.to_owned();
         if !version.is_supported() {

@@ -227,7 +227,10 @@ impl Codes {
     pub fn names(&self, frame: RawFrame, walker_tid: u32) -> Option<(&str, &str)> {
         let id = id_of(frame);
         let passing = || self.passing.get(&walker_tid)?.entries.get(&id);
-        let entry = self.by_address.get(&id.address).filter(|entry| entry.object.id == id);
+        let entry = self
+            .by_address
+            .get(&id.address)
+            .filter(|entry| entry.object.id == id);
         let entry = entry.or_else(passing)?;
         Some((&entry.object.name, &entry.object.file))
     }

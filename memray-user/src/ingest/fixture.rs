@@ -164,7 +164,14 @@ pub(super) fn code(
     line_table_bytes: u64,
     names: (&str, &str),
 ) -> Vec<u64> {
-    code_with(source, time_ns, (code, first_serial(code)), first_line, line_table_bytes, names)
+    code_with(
+        source,
+        time_ns,
+        (code, first_serial(code)),
+        first_line,
+        line_table_bytes,
+        names,
+    )
 }
 
 /// One of several at an address: with its serial.

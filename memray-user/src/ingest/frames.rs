@@ -187,7 +187,11 @@ impl Frames {
         }
         let is_of_it =
             |(of, frame): &(usize, RawFrame), _: &mut UnresolvedFrame| *of == process && frame.code() == code;
-        let mut frames: Vec<_> = self.unresolved.extract_if(is_of_it).map(|(_, frame)| frame).collect();
+        let mut frames: Vec<_> = self
+            .unresolved
+            .extract_if(is_of_it)
+            .map(|(_, frame)| frame)
+            .collect();
         frames.sort_unstable_by_key(|frame| frame.index);
         frames
     }

@@ -7,7 +7,9 @@ mod pages;
 
 use std::ops::Range;
 
-use memray_ebpf::event::{AllocationRecord, FreeRecord, RawFrame, RawString, RecordHeader, ThreadRecord, flags};
+use memray_ebpf::event::{
+    AllocationRecord, FreeRecord, RawFrame, RawString, RecordHeader, ThreadRecord, flags,
+};
 
 use super::{
     codes::{CodeId, CodeObject, CodeReader, Codes, DecodedString, ThreadName},

@@ -77,7 +77,13 @@ impl CodeReader for PythonProcess {
                     .get_or_init(|| linetable::marks(version, table, code.first_line));
                 linetable::line(version, table, code.first_line, marks, offset)
             })
-            .unwrap_or_else(|| if code.is_line_table_complete() { code.first_line } else { 0 });
+            .unwrap_or_else(|| {
+                if code.is_line_table_complete() {
+                    code.first_line
+                } else {
+                    0
+                }
+            });
         u32::try_from(line).unwrap_or(0)
     }
 

@@ -33,7 +33,14 @@ fn code(tid: u32, serial: u64, name: &str) -> Vec<u64> {
 }
 
 fn code_at(tid: u32, code: (u64, u64), line_table_bytes: u64, name: &str) -> Vec<u64> {
-    fixture::code_with(Harness::source(tid), 1, code, 1, line_table_bytes, (name, "main.py"))
+    fixture::code_with(
+        Harness::source(tid),
+        1,
+        code,
+        1,
+        line_table_bytes,
+        (name, "main.py"),
+    )
 }
 
 fn frame(serial: u64, instruction: u64) -> RawFrame {
@@ -106,7 +113,13 @@ fn a_frame_that_waits_has_its_name_when_the_code_object_dies() {
         // The line table is still on its way.
         run.push(&code_at(PID, (CODE, FIRST), 10, "first"));
         walk(&mut run, OTHER, 1, frame(FIRST, 5));
-        run.push(&fixture::line_table(Harness::source(PID), 1, CODE, 0, b"abcdefghij"));
+        run.push(&fixture::line_table(
+            Harness::source(PID),
+            1,
+            CODE,
+            0,
+            b"abcdefghij",
+        ));
         if death {
             run.push(&freed(PID));
         }
@@ -177,7 +190,13 @@ fn a_stack_that_the_programs_do_not_remember_is_its_threads_last() {
     run.push(&code(PID, FIRST, "work"));
     let send = |run: &mut Harness, stack_id| {
         let source = Harness::source(PID);
-        run.push(&fixture::stack_frames(source, 1, stack_id, 0, &[frame(FIRST, stack_id)]));
+        run.push(&fixture::stack_frames(
+            source,
+            1,
+            stack_id,
+            0,
+            &[frame(FIRST, stack_id)],
+        ));
         run.push(&not_remembered(fixture::stack_end(
             source,
             1,
@@ -218,8 +237,20 @@ fn stacks_that_the_programs_forget_are_kept_as_long_as_an_event_can_name_them() 
     let later = |run: &mut Harness, ns, stack_id| {
         run.time_ns += ns;
         let (time, source) = (run.tick(), Harness::source(PID));
-        run.push(&fixture::stack_frames(source, time, stack_id, 0, &[frame(FIRST, stack_id)]));
-        run.push(&fixture::stack_end(source, time, stack_id, 1, WalkStatus::Complete));
+        run.push(&fixture::stack_frames(
+            source,
+            time,
+            stack_id,
+            0,
+            &[frame(FIRST, stack_id)],
+        ));
+        run.push(&fixture::stack_end(
+            source,
+            time,
+            stack_id,
+            1,
+            WalkStatus::Complete,
+        ));
         run.ingest.processes[0].stacks.len()
     };
     assert_eq!(later(&mut run, 9_000_000_000, 101), 101);
@@ -245,9 +276,14 @@ struct Programs {
 #[derive(Clone, Copy, Debug)]
 enum Act {
     /// A thread allocates in the code object at an address.
-    Run { tid: u32, code: u64 },
+    Run {
+        tid: u32,
+        code: u64,
+    },
     /// The code object dies, another comes.
-    Replace { code: u64 },
+    Replace {
+        code: u64,
+    },
     Batch,
 }
 
@@ -306,7 +342,10 @@ fn replay(acts: &[(Act, Lost)]) {
     for (size, name) in expected {
         let text = &shown[&size];
         let is_marked = text.starts_with('<');
-        assert!(*text == format!("{name} 5") || is_marked && !nothing_lost, "{size}: {text}, not {name}");
+        assert!(
+            *text == format!("{name} 5") || is_marked && !nothing_lost,
+            "{size}: {text}, not {name}"
+        );
     }
 }
 
@@ -332,7 +371,8 @@ impl Programs {
                 if lost.code { 0 } else { self.serials }
             }
         };
-        let stack_id = self.serials << 32 | self.epoch << 16 | u64::try_from(self.stacks.len()).unwrap() << 8 | code;
+        let stack_id =
+            self.serials << 32 | self.epoch << 16 | u64::try_from(self.stacks.len()).unwrap() << 8 | code;
         let source = Harness::source(tid);
         let frame = RawFrame::new(code, 0, 5).with_serial(serial);
         if lost.frames {
@@ -359,13 +399,14 @@ fn acts() -> impl Strategy<Value = Vec<(Act, Lost)>> {
         3 => (1..4_u64).prop_map(|code| Act::Replace { code }),
         1 => Just(Act::Batch),
     ];
-    let lost = prop::array::uniform5(prop::bool::weighted(0.2)).prop_map(|[code, death, frames, end, room]| Lost {
-        code,
-        death,
-        frames,
-        end,
-        room,
-    });
+    let lost =
+        prop::array::uniform5(prop::bool::weighted(0.2)).prop_map(|[code, death, frames, end, room]| Lost {
+            code,
+            death,
+            frames,
+            end,
+            room,
+        });
     prop::collection::vec((act, lost), 1..60)
 }
 

@@ -4,7 +4,10 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use memray_ebpf::{follow::HoldPlace, memory::RemoteMemory};
 
-use super::{Birth, Stage, Supervisor, Tracked, record::{Attach, sees_code_deaths}};
+use super::{
+    Birth, Stage, Supervisor, Tracked,
+    record::{Attach, sees_code_deaths},
+};
 use crate::{
     bpf::{Delivery, ProbeSite},
     cpython::detect,
