@@ -128,6 +128,9 @@ pub struct TargetConfig {
     /// Raised by the programs whenever a code object dies that a stack has shown: all stacks get new hashes, so
     /// that another code object at the same address cannot pass for it.
     pub code_epoch: u64,
+    /// 1 if the programs see code objects die; else they remember none, nor any stack, and describe both with each event.
+    pub sees_code_deaths: u32,
+    pub reserved: u32,
     pub thread_state: ThreadStateSource,
     pub frame: FrameOffsets,
     pub code: CodeOffsets,
@@ -135,4 +138,4 @@ pub struct TargetConfig {
 
 const _: () = assert!(size_of::<TlsVariable>() == 24);
 const _: () = assert!(size_of::<ThreadStateSource>() == 96);
-const _: () = assert!(size_of::<TargetConfig>() == 16 + 96 + 40 + 40);
+const _: () = assert!(size_of::<TargetConfig>() == 24 + 96 + 40 + 40);

@@ -108,6 +108,8 @@ pub mod flags {
     pub const SHARES_MEMORY: u16 = 4;
     /// Of `ProcessForked`: the child is followed.
     pub const IS_FOLLOWED: u16 = 8;
+    /// Of `StackEnd` and `Code`: the programs do not keep it. Only what this thread says next can be about it.
+    pub const NOT_REMEMBERED: u16 = 16;
 }
 
 /// A block was handed out, or (kind `Map`'s sibling) none was: only successful calls are recorded.
@@ -158,7 +160,7 @@ pub struct UnmapRecord {
 
 /// One Python frame as the walk finds it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
 pub struct RawFrame {
     /// Address of the code object in the low 48 bits (tag bits removed), `owner` of the frame (3.12+) or
@@ -166,6 +168,9 @@ pub struct RawFrame {
     pub code_and_owner: u64,
     /// Address of the instruction (3.11+), or `f_lasti` as a signed number (3.10 and before).
     pub instruction: u64,
+    /// `serial` of the [`CodeRecord`] that describes the code object; 0 if none could be sent. Addresses come back,
+    /// serials do not: what is known of another code object that was here before is never taken for this one's.
+    pub serial: u64,
 }
 
 impl RawFrame {
@@ -175,7 +180,14 @@ impl RawFrame {
         Self {
             code_and_owner: (code & Self::CODE_MASK) | ((owner as u64) << 56),
             instruction,
+            serial: 0,
         }
+    }
+
+    /// The same frame, of the code object with this serial.
+    #[must_use]
+    pub const fn with_serial(self, serial: u64) -> Self {
+        Self { serial, ..self }
     }
 
     pub const fn code(&self) -> u64 {
@@ -271,11 +283,19 @@ pub struct CodeRecord {
     pub line_table_address: u64,
     /// Its whole length; [`LineTableRecord`]s follow with as much of it as could be read.
     pub line_table_bytes: u64,
+    /// Tells this code object from all others that have been at its address; never 0. While the code object lives, it is
+    /// the value of `KNOWN_CODES`, but for [`CodeRecord::IS_SENT`].
+    pub serial: u64,
     pub first_line: i32,
     pub reserved: u32,
     pub file: RawString,
     /// `co_qualname`, or `co_name` before 3.11.
     pub name: RawString,
+}
+
+impl CodeRecord {
+    /// A bit of the values of `KNOWN_CODES`, 0 in every serial: the record is in the ring.
+    pub const IS_SENT: u64 = 1;
 }
 
 #[repr(C)]
@@ -340,11 +360,13 @@ const _: () = assert!(size_of::<AllocationRecord>() == 48);
 const _: () = assert!(size_of::<FreeRecord>() == 32);
 const _: () = assert!(size_of::<MapRecord>() == 56);
 const _: () = assert!(size_of::<UnmapRecord>() == 40);
-const _: () =
-    assert!(size_of::<StackFramesRecord>() == StackFramesRecord::HEAD_BYTES + 16 * FRAMES_PER_RECORD);
+const _: () = assert!(
+    size_of::<StackFramesRecord>()
+        == StackFramesRecord::HEAD_BYTES + size_of::<RawFrame>() * FRAMES_PER_RECORD
+);
 const _: () = assert!(size_of::<StackEndRecord>() == 56);
 const _: () = assert!(size_of::<RawString>() == 24 + NAME_BYTES);
-const _: () = assert!(size_of::<CodeRecord>() == 24 + 32 + 2 * size_of::<RawString>());
+const _: () = assert!(size_of::<CodeRecord>() == 24 + 40 + 2 * size_of::<RawString>());
 const _: () = assert!(size_of::<LineTableRecord>() == 40 + LINE_TABLE_CHUNK_BYTES);
 const _: () = assert!(size_of::<ThreadRecord>() == 56);
 const _: () = assert!(size_of::<ForkRecord>() == 32);

@@ -141,12 +141,12 @@ pub const COMM_BYTES: usize = 16;
 /// times what Linux 6.18 counts, so that a change that multiplies the paths is noticed where it is made.
 pub const VERIFIED_INSTRUCTIONS: [(&str, u32); 12] = [
     ("allocator_entry", 4_800),
-    ("allocator_return", 112_000),
+    ("allocator_return", 187_000),
     ("brk_entry", 500),
     ("code_dealloc", 310),
     ("free_entry", 620),
     ("hold", 660),
-    ("map_exit", 108_000),
+    ("map_exit", 187_000),
     ("mremap_entry", 2_000),
     ("munmap_entry", 2_000),
     ("process_exec", 460),

@@ -1,16 +1,21 @@
 //! Names and line tables of code objects, sent at their first sight so that a process that ends at once loses
 //! nothing; and the death of code objects, whose addresses come back as others.
+//!
+//! Each code object has a serial, in its record and in the frames that are of it. Whatever else is lost, a frame finds
+//! its own names or none. Two threads can meet a code object at one time: who enters it into `KNOWN_CODES` decides on the
+//! serial, and who finds an entry whose record is not in the ring yet sends the same again.
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::generated::{bpf_get_attach_cookie, bpf_loop},
+    bindings::{BPF_EXIST, BPF_NOEXIST},
+    helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns, bpf_loop},
     macros::uprobe,
     programs::ProbeContext,
 };
 use memray_ebpf::{
-    config::CodeOffsets,
+    config::{CodeOffsets, FrameOffsets},
     cookie::Cookie,
-    event::{CodeFreedRecord, CodeRecord, LineTableRecord, RawString, RecordKind},
+    event::{CodeFreedRecord, CodeRecord, LineTableRecord, RawFrame, RawString, RecordKind, flags},
     limits::{FRAMES_PER_RECORD, LINE_TABLE_CHUNK_BYTES, MAX_LINE_TABLE_CHUNKS, NAME_BYTES},
     memory::RemoteMemory,
     python::names::string_layout,
@@ -26,31 +31,100 @@ use super::{
     task::{Ids, ids},
 };
 
-/// Callback over the frames of the record that is about to be sent: sends the names of those that are new.
-pub(super) extern "C" fn announce<M: RemoteMemory + Default>(index: u32, context: *mut Context) -> u64 {
-    // SAFETY: the context of `python_stack`, whose pointers are map values.
-    let (thread, config, ids) = unsafe { (&*(*context).thread, &*(*context).target, (*context).ids) };
-    if index >= thread.record.frame_count {
-        return 1;
+/// Bits of a frame's serial between the two callbacks. In memory and not in registers, and in two callbacks, so that the
+/// verifier follows what is to be done and why separately.
+mod claim_bits {
+    /// The code object is in the table.
+    pub(super) const IS_KEPT: u64 = 2;
+    /// This thread has put it there.
+    pub(super) const IS_OURS: u64 = 4;
+    pub(super) const ALL: u64 = 7;
+}
+const SERIAL_SHIFT: u32 = 3;
+
+#[inline(always)]
+fn frame_at(context: *mut Context, index: u32) -> Option<&'static mut RawFrame> {
+    // SAFETY: the context of `python_stack`; a map value.
+    let record = unsafe { &mut (*(*context).thread).record };
+    if index >= record.frame_count {
+        return None;
     }
-    let Some(frame) = thread.record.frames.get(index as usize & (FRAMES_PER_RECORD - 1)) else {
+    record.frames.get_mut(index as usize & (FRAMES_PER_RECORD - 1))
+}
+
+#[inline(always)]
+fn key_of(context: *mut Context, code: u64) -> CodeKey {
+    // SAFETY: the context of `python_stack`; a map value.
+    let (pid, life) = unsafe { ((*context).ids.pid, (*(*context).target).life) };
+    CodeKey { pid, life, code }
+}
+
+/// Callback over the frames of the record that is about to be sent: finds the serial of each, or gives one.
+pub(super) extern "C" fn claim(index: u32, context: *mut Context) -> u64 {
+    let Some(frame) = frame_at(context, index) else {
         return 1;
     };
     let code = frame.code();
-    if code == 0 || frame.owner() >= memray_ebpf::config::FrameOffsets::FIRST_SHIM_OWNER {
+    if code == 0 || frame.owner() >= FrameOffsets::FIRST_SHIM_OWNER {
         return 0;
     }
-    let key = CodeKey {
-        pid: ids.pid,
-        life: config.life,
-        code,
+    let key = key_of(context, code);
+    // Between two code objects at one address is a death, at least one trap into the kernel.
+    // SAFETY: takes nothing, returns a number.
+    let serial = unsafe { bpf_ktime_get_ns() } << SERIAL_SHIFT;
+    // SAFETY: the context of `python_stack`; a map value.
+    let sees_deaths = unsafe { (*(*context).target).sees_code_deaths } != 0;
+    if KNOWN_CODES.get_ptr(key).is_none()
+        && sees_deaths
+        && KNOWN_CODES.insert(key, serial, BPF_NOEXIST.into()).is_ok()
+    {
+        frame.serial = serial | claim_bits::IS_KEPT | claim_bits::IS_OURS;
+        return 0;
+    }
+    frame.serial = match KNOWN_CODES.get_ptr(key) {
+        // SAFETY: a map value; what is removed meanwhile stays readable until the program ends.
+        Some(value) => (unsafe { *value }) | claim_bits::IS_KEPT,
+        None => serial,
     };
-    if KNOWN_CODES.get_ptr(key).is_some() {
+    0
+}
+
+/// Callback over the same frames: sends the names of those that have not been sent.
+pub(super) extern "C" fn announce<M: RemoteMemory + Default>(index: u32, context: *mut Context) -> u64 {
+    let Some(frame) = frame_at(context, index) else {
+        return 1;
+    };
+    let claim = frame.serial;
+    let serial = claim & !claim_bits::ALL;
+    frame.serial = serial;
+    if serial == 0 || claim & CodeRecord::IS_SENT != 0 {
         return 0;
     }
-    if send_code(&M::default(), &config.code, code, ids) {
-        // A full table costs the names again with the next new stack.
-        let _ = KNOWN_CODES.insert(key, 1, 0);
+    let code = frame.code();
+    let is_kept = claim & claim_bits::IS_KEPT != 0;
+    let is_sent = send_code(&M::default(), context, claim, code);
+    let key = key_of(context, code);
+    if is_sent
+        && is_kept
+        && KNOWN_CODES
+            .insert(key, serial | CodeRecord::IS_SENT, BPF_EXIST.into())
+            .is_ok()
+    {
+        return 0;
+    }
+    // Its death may go unseen: what is said of this stack is good for this once.
+    // SAFETY: the context of `python_stack`; a map value.
+    unsafe { (*(*context).thread).is_unsure = 1 };
+    if is_sent {
+        return 0;
+    }
+    frame.serial = 0;
+    if claim & claim_bits::IS_OURS != 0 {
+        // The next walk tries again. Another thread may have seen the entry meanwhile, and be sure of a stack with this
+        // code object, whose death will not be seen.
+        let _ = KNOWN_CODES.remove(key);
+        // SAFETY: the context of `python_stack`; a map value.
+        add(unsafe { &raw mut (*(*context).target).code_epoch }, 1);
     }
     0
 }
@@ -64,7 +138,9 @@ struct LineTable {
 }
 
 #[inline(always)]
-fn send_code<M: RemoteMemory + Default>(memory: &M, offsets: &CodeOffsets, code: u64, ids: Ids) -> bool {
+fn send_code<M: RemoteMemory + Default>(memory: &M, context: *mut Context, claim: u64, code: u64) -> bool {
+    // SAFETY: the context of `python_stack`, whose pointers are map values.
+    let (offsets, ids) = unsafe { (&(*(*context).target).code, (*context).ids) };
     let Some(mut entry) = reserve::<CodeRecord>(StatId::CodeRingFull) else {
         return false;
     };
@@ -81,10 +157,14 @@ fn send_code<M: RemoteMemory + Default>(memory: &M, offsets: &CodeOffsets, code:
             .unwrap_or(0)
     };
     let first_line = memory.read_u32(field(offsets.first_line));
+    // Without a branch, beyond which the verifier would follow everything twice.
+    let is_passing = (!claim & claim_bits::IS_KEPT) >> claim_bits::IS_KEPT.trailing_zeros();
+    let flags = is_passing as u16 * flags::NOT_REMEMBERED;
     // SAFETY: the record is ours until it is submitted; every field is written.
     unsafe {
-        (*record).header = header(RecordKind::Code, 0, 0, ids);
+        (*record).header = header(RecordKind::Code, 0, flags, ids);
         (*record).code = code;
+        (*record).serial = claim & !claim_bits::ALL;
         (*record).line_table_address = line_table;
         (*record).line_table_bytes = line_table_bytes;
         (*record).first_line = first_line.unwrap_or(0) as i32;

@@ -25,7 +25,9 @@ pub(super) struct Thread {
     pub(super) pending: PendingCalls,
     /// Bits of `Thread::*_ANNOUNCED`.
     pub(super) announced: u32,
-    pub(super) reserved: u32,
+    /// Not 0: the stack is not to be remembered, because it could not be read to its end, or a code object of it could die
+    /// unseen.
+    pub(super) is_unsure: u32,
     /// The end of the program's data when a brk(2) was entered; 0 while none is under way.
     pub(super) old_break: u64,
     /// When the reallocation under way began, if the record of its free found no room; else 0.
@@ -80,9 +82,10 @@ pub(super) static EMPTY_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
 pub(super) static KNOWN_STACKS: HashMap<[u64; 2], u64> =
     HashMap::with_max_entries(MAX_KNOWN_STACKS, BPF_F_NO_PREALLOC);
 
-/// Code objects whose names were sent.
+/// Serials of the code objects whose names were sent, with [`CodeRecord::IS_SENT`](memray_ebpf::event::CodeRecord). An
+/// entry ends with its code object.
 #[map]
-pub(super) static KNOWN_CODES: HashMap<CodeKey, u8> =
+pub(super) static KNOWN_CODES: HashMap<CodeKey, u64> =
     HashMap::with_max_entries(MAX_KNOWN_CODES, BPF_F_NO_PREALLOC);
 
 /// Blocks whose frees found no room in the ring, with the time of the last of them. User space takes them out.

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use memray_ebpf::{
     config::{TargetConfig, ThreadStateSource},
-    event::{RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord, WalkStatus, flags},
+    event::{RawFrame, RecordKind, StackEndRecord, StackFramesRecord, ThreadRecord, WalkStatus, flags},
     limits::{COMM_BYTES, FRAMES_PER_RECORD, MAX_PYTHON_FRAMES},
     memory::RemoteMemory,
     python::{
@@ -43,7 +43,7 @@ impl Stack {
 #[repr(C)]
 pub(super) struct Context {
     pub(super) thread: *mut Thread,
-    pub(super) target: *const TargetConfig,
+    pub(super) target: *mut TargetConfig,
     pub(super) ids: Ids,
     /// 1 if a record of the stack found no place.
     pub(super) lost: u64,
@@ -123,12 +123,15 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
             0,
         )
     };
-    let key = walk.hash;
+    let key = walk.key();
+    let is_faulty = walk.fault;
     // SAFETY: a map value.
     if unsafe { (*thread).announced } & Thread::SELF_ANNOUNCED == 0 {
         announce_self::<M>(context, innermost, thread_state);
     }
-    if let Some(id) = KNOWN_STACKS.get_ptr(key) {
+    if is_faulty == 0
+        && let Some(id) = KNOWN_STACKS.get_ptr(key)
+    {
         // SAFETY: a map value; what is removed meanwhile stays readable until the program ends.
         return Stack {
             id: unsafe { *id },
@@ -136,7 +139,10 @@ pub(super) fn python_stack<M: RemoteMemory + Default>(
         };
     }
     // SAFETY: the context lives on this stack.
-    send::<M>(unsafe { &mut *context }, innermost, key)
+    let context = unsafe { &mut *context };
+    // SAFETY: a map value.
+    unsafe { (*context.thread).is_unsure = is_faulty };
+    send::<M>(context, innermost, key)
 }
 
 /// Walks again, into records, and gives the stack its number.
@@ -168,7 +174,8 @@ fn send<M: RemoteMemory + Default>(context: &mut Context, innermost: u64, key: [
         return Stack::LOST;
     }
     // SAFETY: a map value; read again, because the callbacks have changed it.
-    let walk = unsafe { &(*context.thread).walk };
+    let (walk, is_unsure) = unsafe { (&(*context.thread).walk, (*context.thread).is_unsure) };
+    let is_unsure = is_unsure | walk.fault;
     let status = if walk.fault != 0 {
         count(StatId::StackFault);
         WalkStatus::Fault
@@ -182,17 +189,22 @@ fn send<M: RemoteMemory + Default>(context: &mut Context, innermost: u64, key: [
     let Some(mut entry) = reserve::<StackEndRecord>(StatId::StackRingFull) else {
         return Stack::LOST;
     };
+    // The record has its place, so whoever finds the number in the table from here on comes behind it in the ring. If
+    // another thread has sent the same stack meanwhile, it has two numbers, both described. A full table costs a
+    // description for each event.
+    let flags = if is_unsure == 0 && KNOWN_STACKS.insert(key, id, BPF_NOEXIST.into()).is_ok() {
+        0
+    } else {
+        flags::NOT_REMEMBERED
+    };
     entry.write(StackEndRecord {
-        header: header(RecordKind::StackEnd, 0, 0, context.ids),
+        header: header(RecordKind::StackEnd, 0, flags, context.ids),
         stack_id: id,
         frame_count: visited,
         status: status as u32,
         hash: key,
     });
     submit(entry);
-    // Another thread may have sent the same stack meanwhile: then it has two numbers, both described. A full
-    // table costs a description for each event.
-    let _ = KNOWN_STACKS.insert(key, id, BPF_NOEXIST.into());
     Stack { id, flags: 0 }
 }
 
@@ -235,6 +247,15 @@ extern "C" fn send_record<M: RemoteMemory + Default>(_index: u32, context: *mut 
     unsafe {
         bpf_loop(
             FRAMES_PER_RECORD as u32,
+            codes::claim as *mut core::ffi::c_void,
+            context.cast(),
+            0,
+        )
+    };
+    // SAFETY: as in `python_stack`.
+    unsafe {
+        bpf_loop(
+            FRAMES_PER_RECORD as u32,
             codes::announce::<M> as *mut core::ffi::c_void,
             context.cast(),
             0,
@@ -246,7 +267,7 @@ extern "C" fn send_record<M: RemoteMemory + Default>(_index: u32, context: *mut 
     if frames > FRAMES_PER_RECORD as u64 {
         frames = FRAMES_PER_RECORD as u64;
     }
-    let length = StackFramesRecord::HEAD_BYTES as u64 + frames * 16;
+    let length = StackFramesRecord::HEAD_BYTES as u64 + frames * size_of::<RawFrame>() as u64;
     // SAFETY: the length is within the record.
     if !unsafe { output(core::ptr::from_ref(record).cast(), length, StatId::StackRingFull) } {
         // SAFETY: the context of `python_stack`.

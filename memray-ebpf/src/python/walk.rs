@@ -84,11 +84,16 @@ fn mix(hash: u64, value: u64, multiplier: u64) -> u64 {
 }
 
 #[inline(always)]
-fn mix_both(hash: [u64; 2], value: u64) -> [u64; 2] {
+fn mix_each(hash: [u64; 2], values: [u64; 2]) -> [u64; 2] {
     [
-        mix(hash[0], value, 0x9e37_79b9_7f4a_7c15),
-        mix(hash[1], value, 0xd6e8_feb8_6659_fd93),
+        mix(hash[0], values[0], 0x9e37_79b9_7f4a_7c15),
+        mix(hash[1], values[1], 0xd6e8_feb8_6659_fd93),
     ]
+}
+
+#[inline(always)]
+fn mix_both(hash: [u64; 2], value: u64) -> [u64; 2] {
+    mix_each(hash, [value, value])
 }
 
 impl Walk {
@@ -135,6 +140,14 @@ impl Walk {
         self.lone_frame = frame;
     }
 
+    /// Under which a stack is remembered whose walk is over. One that was cut at the bound is not one that ends there.
+    #[inline(always)]
+    pub fn key(&self) -> [u64; 2] {
+        // 1 where `frame` is not 0, without a branch that the verifier would follow.
+        let is_cut = (self.frame | self.frame.wrapping_neg()) >> 63;
+        [self.hash[0] ^ is_cut.wrapping_neg(), self.hash[1]]
+    }
+
     /// True when [`step`](Self::hash_step) has nothing left to do.
     #[inline(always)]
     pub fn is_over(&self) -> bool {
@@ -152,10 +165,12 @@ impl Walk {
             return false;
         };
         if offsets.layout == FrameOffsets::HEAP {
-            // An index below 2^20, and code objects are aligned to 16 bytes: both fit side by side.
-            let instruction = self.field(0, offsets.instruction) & 0xf_ffff;
+            // Code objects are aligned to 16 bytes: an index below 2^20 fits beside one, and what is above goes into the
+            // second half, which tells as much as both.
+            let instruction = self.field(0, offsets.instruction) & 0xffff_ffff;
             let code = self.field(0, offsets.code);
-            self.hash = mix_both(self.hash, instruction ^ (code << 16));
+            let value = (instruction & 0xf_ffff) ^ (code << 16);
+            self.hash = mix_each(self.hash, [value, value ^ (instruction >> 20)]);
             self.visited += 1;
             self.frame = self.field(0, offsets.previous);
             return !self.is_over();

@@ -30,7 +30,7 @@ pub use features::{KernelFeatures, Support, UprobeMulti, supports_uprobe_multi};
 pub use linker::{Link, Linker, Order, Scope, close};
 pub use lost_frees::{LostFree, LostFrees};
 pub use privileges::Privileges;
-pub use processes::{Memories, Processes};
+pub use processes::{LifeMemory, LiveCodes, Memories, Processes};
 pub use recorder::{Bounds, Delivery, Recorder, RecorderOptions, is_in_initial_pid_namespace};
 pub use ring::{Drained, RingPosition, RingReader};
 pub use sites::{FileId, ProbeFile, ProbeSite};

@@ -1,18 +1,22 @@
 //! What the programs know of processes: which are recorded, which are followed, which threads are held, and what was
 //! said of them.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf, Pod,
     maps::{HashMap as BpfHashMap, Map, MapData, MapError},
 };
-use memray_ebpf::config::TargetConfig;
+use memray_ebpf::{config::TargetConfig, event::CodeRecord};
 
 use super::{
     error::BpfError,
     programs::{FOLLOWED, HOLDS, KNOWN_CODES, KNOWN_STACKS, TARGETS, THREADS},
-    system::remove_keys,
+    system::{lookup, remove_keys},
 };
 
 #[derive(Clone, Copy)]
@@ -29,6 +33,7 @@ pub struct Processes {
     followed: BpfHashMap<MapData, u32, u32>,
     holds: BpfHashMap<MapData, u32, u32>,
     threads: MapData,
+    live_codes: Arc<LiveCodes>,
     lives: u32,
 }
 
@@ -43,13 +48,23 @@ impl std::fmt::Debug for Processes {
 
 impl Processes {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, BpfError> {
+        // Before the collector takes it, and before the next line does.
+        let live_codes = Arc::new(LiveCodes {
+            codes: duplicate(ebpf, KNOWN_CODES)?,
+            targets: duplicate(ebpf, TARGETS)?,
+        });
         Ok(Self {
+            live_codes,
             targets: take(ebpf, TARGETS)?,
             followed: take(ebpf, FOLLOWED)?,
             holds: take(ebpf, HOLDS)?,
             threads: take_data(ebpf, THREADS)?,
             lives: 0,
         })
+    }
+
+    pub fn live_codes(&self) -> Arc<LiveCodes> {
+        Arc::clone(&self.live_codes)
     }
 
     /// A number for the life of a process that is about to be recorded.
@@ -104,6 +119,15 @@ impl Processes {
     }
 }
 
+/// What the programs remember of a life of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LifeMemory {
+    /// Pid, number of the life, address.
+    pub codes: Vec<(u32, u32, u64)>,
+    /// Of stacks.
+    pub hashes: Vec<[u64; 2]>,
+}
+
 /// What the programs remember having said, so that a process that ends leaves nothing behind.
 pub struct Memories {
     codes: MapData,
@@ -124,16 +148,21 @@ impl Memories {
         })
     }
 
+    /// Removes all that is remembered of a life.
+    pub fn forget(&self, memory: &LifeMemory) -> Result<(), BpfError> {
+        self.forget_codes(&memory.codes)?;
+        self.forget_stacks(&memory.hashes)
+    }
+
     /// Removes code objects: for each the pid, the number of the life and the address.
     pub fn forget_codes(&self, codes: &[(u32, u32, u64)]) -> Result<(), BpfError> {
-        const KEY_BYTES: usize = 16;
-        let mut keys = Vec::with_capacity(codes.len() * KEY_BYTES);
-        for (pid, life, code) in codes {
-            keys.extend(pid.to_ne_bytes());
-            keys.extend(life.to_ne_bytes());
-            keys.extend(code.to_ne_bytes());
+        let mut keys = Vec::with_capacity(codes.len() * CODE_KEY_BYTES);
+        for &(pid, life, code) in codes {
+            let mut key = [0; CODE_KEY_BYTES];
+            write_code_key(&mut key, pid, life, code);
+            keys.extend(key);
         }
-        remove_keys(self.codes.fd().as_fd().as_raw_fd(), &keys, KEY_BYTES)
+        remove_keys(self.codes.fd().as_fd().as_raw_fd(), &keys, CODE_KEY_BYTES)
             .map_err(|error| failed(KNOWN_CODES, MapError::IoError(error)))
     }
 
@@ -147,6 +176,43 @@ impl Memories {
         remove_keys(self.stacks.fd().as_fd().as_raw_fd(), &keys, size_of::<[u64; 2]>())
             .map_err(|error| failed(KNOWN_STACKS, MapError::IoError(error)))
     }
+}
+
+/// Which code objects live, as the programs know it.
+pub struct LiveCodes {
+    codes: OwnedFd,
+    targets: OwnedFd,
+}
+
+impl std::fmt::Debug for LiveCodes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("LiveCodes").finish_non_exhaustive()
+    }
+}
+
+impl LiveCodes {
+    /// Whether this code object of this life is there now; false where the programs could not remember it.
+    pub fn holds(&self, pid: u32, life: u32, code: u64, serial: u64) -> bool {
+        let mut key = [0; CODE_KEY_BYTES];
+        write_code_key(&mut key, pid, life, code);
+        let mut value = [0; size_of::<u64>()];
+        let is_known = lookup(self.codes.as_raw_fd(), &key, &mut value)
+            && u64::from_ne_bytes(value) & !CodeRecord::IS_SENT == serial;
+        // A program that becomes another is no target from then on, and what it knew of code objects is of before.
+        let mut target = [0; size_of::<TargetConfig>()];
+        is_known
+            && lookup(self.targets.as_raw_fd(), &pid.to_ne_bytes(), &mut target)
+            && target[LIFE_OFFSET..][..size_of::<u32>()] == life.to_ne_bytes()
+    }
+}
+
+const LIFE_OFFSET: usize = std::mem::offset_of!(TargetConfig, life);
+const CODE_KEY_BYTES: usize = 16;
+
+fn write_code_key(key: &mut [u8; CODE_KEY_BYTES], pid: u32, life: u32, code: u64) {
+    key[..4].copy_from_slice(&pid.to_ne_bytes());
+    key[4..8].copy_from_slice(&life.to_ne_bytes());
+    key[8..].copy_from_slice(&code.to_ne_bytes());
 }
 
 fn failed(map: &'static str, source: MapError) -> BpfError {
@@ -166,6 +232,15 @@ fn take_data(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, BpfError> {
         Some(Map::HashMap(data)) => Ok(data),
         _ => Err(BpfError::Missing { name }),
     }
+}
+
+/// A second descriptor of a map that others use too.
+fn duplicate(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> {
+    let Some(Map::HashMap(map)) = ebpf.map(name) else {
+        return Err(BpfError::Missing { name });
+    };
+    let failed = |error: io::Error| failed(name, MapError::IoError(error));
+    map.fd().as_fd().try_clone_to_owned().map_err(failed)
 }
 
 /// A key that is not there is no error.

@@ -128,6 +128,21 @@ pub(super) fn take_entries<const KEY_BYTES: usize>(
     }
 }
 
+/// Copies the value of a key out of a hash map; false if it is not there. Both must be as long as those of the map.
+pub(super) fn lookup(map: RawFd, key: &[u8], value: &mut [u8]) -> bool {
+    let mut attributes = zeroed_attributes();
+    // SAFETY: this is the member that BPF_MAP_LOOKUP_ELEM reads.
+    let request = unsafe { &mut attributes.__bindgen_anon_2 };
+    request.map_fd = map.cast_unsigned();
+    request.key = key.as_ptr() as u64;
+    request.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+    let size = size_of::<bpf_attr>();
+    let command = i64::from(bpf_cmd::BPF_MAP_LOOKUP_ELEM as u32);
+    // SAFETY: the attributes are initialized, as large as said, and point at memory that outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut attributes), size) };
+    result == 0
+}
+
 /// Loads BTF of the object, which callbacks of `bpf_loop` need.
 pub(super) fn load_types(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut attributes = zeroed_attributes();

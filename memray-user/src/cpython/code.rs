@@ -45,8 +45,8 @@ impl CodeObject {
         let completed = complete_line_table(record, line_table, interpreter, memory);
         let table = completed.as_deref().unwrap_or(line_table);
         Self {
-            file: strings::decode(&record.file, memory, &offsets.code),
-            name: strings::decode(&record.name, memory, &offsets.code),
+            file: strings::decode(&record.file, memory, &offsets.code, || true),
+            name: strings::decode(&record.name, memory, &offsets.code, || true),
             has_all_lines: u64::try_from(table.len()) == Ok(record.line_table_bytes),
             lines: LineTable::decode(interpreter.version, table, record.first_line),
             version: interpreter.version,
@@ -163,6 +163,7 @@ mod tests {
             code: CODE,
             line_table_address: TABLE,
             line_table_bytes: LINES.len() as u64,
+            serial: 2,
             first_line: 10,
             reserved: 0,
             file: string("app.py"),

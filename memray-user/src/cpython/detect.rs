@@ -91,7 +91,7 @@ pub struct Interpreter {
     pub runtime_avma: u64,
     pub config: TargetConfig,
     pub offsets: Offsets,
-    /// Address of `code_dealloc`, which is called with each code object that dies.
+    /// Address of `code_dealloc` or what is in its place, which is called with each code object that dies.
     pub code_dealloc_avma: Option<u64>,
     /// The allocator of small objects, by its name in `PYTHONMALLOC`, such as `pymalloc`.
     pub python_allocator: String,
@@ -132,7 +132,7 @@ pub fn detect(process: &Process, objects: &[MappedObject]) -> Result<Option<Inte
         if let Some(runtime) = file.symbol("_PyRuntime") {
             let start = runtime.svma.wrapping_add(object.bias);
             let runtime = start..start.saturating_add(runtime.size);
-            return candidate(runtime).interpreter(process, object, objects).map(Some);
+            return candidate(runtime).interpreter(process, objects).map(Some);
         }
         if too_old.is_none() && file.symbol("Py_GetVersion").is_some() {
             too_old = Some(candidate(0..0).without_runtime(process));
@@ -162,12 +162,7 @@ struct Candidate<'file> {
 }
 
 impl Candidate<'_> {
-    fn interpreter(
-        &self,
-        process: &Process,
-        object: &MappedObject,
-        objects: &[MappedObject],
-    ) -> Result<Interpreter, DetectError> {
+    fn interpreter(&self, process: &Process, objects: &[MappedObject]) -> Result<Interpreter, DetectError> {
         let version = self.version(process)?;
         let path = || self.path.to_owned();
         if !version.is_supported() {
@@ -199,12 +194,17 @@ impl Candidate<'_> {
                 has_python: 1,
                 life: 0,
                 code_epoch: 0,
+                sees_code_deaths: 0,
+                reserved: 0,
                 thread_state,
                 frame: offsets.frame,
                 code: offsets.code,
             },
             offsets,
-            code_dealloc_avma: dealloc.ok().filter(|address| object.avma_range.contains(address)),
+            // An extension can put a function of its own before CPython's.
+            code_dealloc_avma: dealloc
+                .ok()
+                .filter(|address| objects.iter().any(|object| object.avma_range.contains(address))),
             python_allocator: python_allocator(process),
             object_path: path(),
         })

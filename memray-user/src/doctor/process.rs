@@ -139,8 +139,8 @@ impl ProcessFacts {
         }
         findings.push(python_allocator(&interpreter.python_allocator));
         if !interpreter.has_code_dealloc {
-            let text = "the function that destroys code objects is not known: a new function at the address of a dead \
-                        one may have its name";
+            let text = "the function that destroys code objects is not known: names are sent anew with each event, which \
+                        is slow, and long ones are cut";
             findings.push(Finding::limited("code objects", text));
         }
         findings

@@ -1,12 +1,16 @@
 //! The code objects of one process: names and line tables as the kernel sends them, frames as the capture names
 //! them.
 //!
-//! A code object is known by its address until it dies; the frames made from it live on. Lines are decoded at the
-//! first sight of an instruction and kept with it. What knows CPython's formats is behind [`CodeReader`].
+//! A code object is known by its address and its serial until it dies; the frames made from it live on. A frame finds the
+//! names of its own serial or none, so that no record of a death or of a successor need have come through. Lines are
+//! decoded at the first sight of an instruction and kept with it. What knows CPython's formats is behind [`CodeReader`].
 
 use std::{cell::OnceCell, ops::Range, sync::Arc};
 
-use memray_ebpf::event::{CodeRecord, RawFrame, RawString, ThreadRecord};
+use memray_ebpf::{
+    event::{CodeRecord, RawFrame, RawString, ThreadRecord, flags},
+    limits::MAX_PYTHON_FRAMES,
+};
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -30,10 +34,18 @@ const CUT_NAME: &str = "…<cut>";
 /// In place of a name of which nothing could be read.
 const UNREADABLE_NAME: &str = "<unreadable name>";
 
-/// What `ingest` must know of the CPython inside a process; one for each process.
+/// A code object among all that have been at its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CodeId {
+    pub address: u64,
+    pub serial: u64,
+}
+
+/// What `ingest` must know of the CPython inside a process; one for each process. What is read from the process late is
+/// told only if the code object certainly lived that long.
 pub trait CodeReader: std::fmt::Debug + Send {
-    /// The text of a `str`; what the record does not hold is read from the process, at once.
-    fn string(&self, raw: &RawString) -> DecodedString;
+    /// The text of a `str` of this code object; what the record does not hold is read from the process, at once.
+    fn string(&self, raw: &RawString, code: CodeId) -> DecodedString;
     /// The line of a frame, 0 where the table has none.
     fn line(&self, code: &CodeObject, frame: RawFrame) -> u32;
     /// False for what is in the chain of frames and is not one of the program (shims, entry trampolines).
@@ -66,7 +78,7 @@ pub struct DecodedString {
 /// A code object as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeObject {
-    pub address: u64,
+    pub id: CodeId,
     pub file: Arc<str>,
     /// `co_qualname`, or `co_name` before 3.11.
     pub name: Arc<str>,
@@ -79,6 +91,13 @@ pub struct CodeObject {
     /// Places in the table from which lines are looked for; made at the first question, when the table is as complete as
     /// it will be.
     pub line_marks: OnceCell<Vec<Mark>>,
+}
+
+impl CodeObject {
+    /// If not, what the known part does not tell is not known.
+    pub fn is_line_table_complete(&self) -> bool {
+        self.line_table.len() as u64 == self.line_table_bytes
+    }
 }
 
 #[derive(Debug)]
@@ -95,8 +114,18 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Codes {
     by_address: FxHashMap<u64, Entry>,
+    /// By thread.
+    passing: FxHashMap<u32, Passing>,
     /// Sum of the line tables kept.
     line_tables_bytes: usize,
+}
+
+/// Code objects that the programs do not keep, and therefore will not tell the end of: good for one stack of the thread
+/// that has described them. Each sight of a code object has a serial.
+#[derive(Debug, Default)]
+struct Passing {
+    entries: FxHashMap<CodeId, Entry>,
+    last: CodeId,
 }
 
 /// What naming a frame needs beside the code objects.
@@ -110,12 +139,20 @@ pub struct Naming<'ingest> {
 }
 
 impl Codes {
-    /// A code object is described, for the first time or anew.
+    /// A code object is described. Two threads can do it at one time, in the same words.
     pub fn describe(&mut self, record: &CodeRecord, naming: &mut Naming<'_>) {
-        let file = naming.name(&record.file);
-        let name = naming.name(&record.name);
-        let object = CodeObject {
+        let id = CodeId {
             address: record.code,
+            serial: record.serial,
+        };
+        let is_known = self.by_address.get(&id.address).map(|entry| entry.object.id) == Some(id);
+        if is_known {
+            return;
+        }
+        let file = naming.name(&record.file, id);
+        let name = naming.name(&record.name, id);
+        let object = CodeObject {
+            id,
             file,
             name,
             first_line: record.first_line,
@@ -126,21 +163,33 @@ impl Codes {
         };
         let settled = object.line_table_bytes == 0;
         let sender_tid = record.header.tid;
+        let entry = Entry {
+            object,
+            sender_tid,
+            settled,
+            frames: FxHashMap::default(),
+        };
+        if record.header.flags & flags::NOT_REMEMBERED != 0 {
+            self.pass(entry);
+            return;
+        }
+        // Parts of its line table that come now are not of one before.
+        if let Some(passing) = self.passing.get_mut(&sender_tid) {
+            passing.last = CodeId::default();
+        }
         self.forget(record.code);
-        self.by_address.insert(
-            record.code,
-            Entry {
-                object,
-                sender_tid,
-                settled,
-                frames: FxHashMap::default(),
-            },
-        );
+        self.by_address.insert(record.code, entry);
     }
 
     /// A part of a line table. Parts come in order; behind a gap they are left to be read from the process.
     pub fn add_line_table(&mut self, part: &LineTable<'_>) {
-        let Some(entry) = self.by_address.get_mut(&part.code) else {
+        let passing = self.passing.get_mut(&part.header.tid);
+        let passing = passing.and_then(|passing| passing.entries.get_mut(&passing.last));
+        let entry = match passing.filter(|entry| entry.object.id.address == part.code) {
+            Some(entry) => Some(entry),
+            None => self.by_address.get_mut(&part.code),
+        };
+        let Some(entry) = entry else {
             return;
         };
         let object = &mut entry.object;
@@ -155,7 +204,7 @@ impl Codes {
         let data = &part.data[..part.data.len().min(room)];
         object.line_table.extend_from_slice(data);
         self.line_tables_bytes += data.len();
-        entry.settled = object.line_table.len() as u64 == object.line_table_bytes;
+        entry.settled = object.is_line_table_complete();
     }
 
     /// The code object has died; its address can come back as another one.
@@ -165,16 +214,45 @@ impl Codes {
         }
     }
 
-    /// Function and file of a code object.
-    pub fn names(&self, code: u64) -> Option<(&str, &str)> {
-        let object = &self.by_address.get(&code)?.object;
-        Some((&object.name, &object.file))
+    /// The stack is finished that this thread has described code objects for: those that the programs do not keep may
+    /// die unseen from here on.
+    pub fn let_go(&mut self, tid: u32) {
+        let passing = self.passing.remove(&tid).unwrap_or_default();
+        for entry in passing.entries.values() {
+            self.line_tables_bytes -= entry.object.line_table.len();
+        }
+    }
+
+    /// Function and file of a frame, walked by a thread.
+    pub fn names(&self, frame: RawFrame, walker_tid: u32) -> Option<(&str, &str)> {
+        let id = id_of(frame);
+        let passing = || self.passing.get(&walker_tid)?.entries.get(&id);
+        let entry = self
+            .by_address
+            .get(&id.address)
+            .filter(|entry| entry.object.id == id);
+        let entry = entry.or_else(passing)?;
+        Some((&entry.object.name, &entry.object.file))
+    }
+
+    /// Whether another code object than this one is known at its address.
+    pub fn has_other(&self, record: &CodeRecord) -> bool {
+        self.by_address
+            .get(&record.code)
+            .is_some_and(|entry| entry.object.id.serial != record.serial)
     }
 
     /// The frame of an instruction, walked by a thread. Where the code object, or its line table, is still on its
     /// way from another thread, the frame is left to be resolved before the next batch.
     pub fn frame(&mut self, frame: RawFrame, walker_tid: u32, naming: &mut Naming<'_>) -> FrameIndex {
-        match self.by_address.get_mut(&frame.code()) {
+        let id = id_of(frame);
+        if let Some(passing) = self.passing.get_mut(&walker_tid)
+            && let Some(entry) = passing.entries.get_mut(&id)
+        {
+            return entry.frame(frame, &mut self.line_tables_bytes, naming);
+        }
+        let entry = self.by_address.get_mut(&id.address);
+        match entry.filter(|entry| entry.object.id == id) {
             Some(entry) if entry.settled || entry.sender_tid == walker_tid => {
                 entry.frame(frame, &mut self.line_tables_bytes, naming)
             }
@@ -184,9 +262,34 @@ impl Codes {
 
     /// What a frame shows that was left unresolved; `None` if its code object has never been described.
     pub fn resolve(&mut self, frame: RawFrame, naming: &mut Naming<'_>) -> Option<FrameText> {
-        let entry = self.by_address.get_mut(&frame.code())?;
+        let entry = self.by_address.get_mut(&frame.code());
+        let entry = entry.filter(|entry| entry.object.id == id_of(frame))?;
         let index = entry.frame(frame, &mut self.line_tables_bytes, naming);
         Some(naming.frames.text(index).clone())
+    }
+
+    fn pass(&mut self, entry: Entry) {
+        let tid = entry.sender_tid;
+        // Of stacks whose ends were lost.
+        if self
+            .passing
+            .get(&tid)
+            .is_some_and(|passing| passing.entries.len() >= MAX_PYTHON_FRAMES as usize)
+        {
+            self.let_go(tid);
+        }
+        let passing = self.passing.entry(tid).or_default();
+        passing.last = entry.object.id;
+        if let Some(before) = passing.entries.insert(passing.last, entry) {
+            self.line_tables_bytes -= before.object.line_table.len();
+        }
+    }
+}
+
+fn id_of(frame: RawFrame) -> CodeId {
+    CodeId {
+        address: frame.code(),
+        serial: frame.serial,
     }
 }
 
@@ -240,8 +343,8 @@ impl Entry {
 }
 
 impl Naming<'_> {
-    fn name(&mut self, raw: &RawString) -> Arc<str> {
-        let DecodedString { mut text, complete } = self.reader.string(raw);
+    fn name(&mut self, raw: &RawString, code: CodeId) -> Arc<str> {
+        let DecodedString { mut text, complete } = self.reader.string(raw, code);
         if !complete {
             self.counters.add(self.process, Counter::NameIncomplete, 0);
             if text.is_empty() {

@@ -27,6 +27,7 @@ pub enum Counter {
     ProgramLate,
     InterpreterUnknown,
     NotProbed,
+    CodeDeathsUnseen,
     AfterEnd,
     ArenaOfFree,
     EndedWithoutRecord,
@@ -53,6 +54,7 @@ impl Counter {
         Self::ProgramLate,
         Self::InterpreterUnknown,
         Self::NotProbed,
+        Self::CodeDeathsUnseen,
         Self::AfterEnd,
         Self::ArenaOfFree,
         Self::EndedWithoutRecord,
@@ -80,6 +82,7 @@ impl Counter {
             Self::ProgramLate => "program_late",
             Self::InterpreterUnknown => "interpreter_unknown",
             Self::NotProbed => "not_probed",
+            Self::CodeDeathsUnseen => "code_deaths_unseen",
             Self::AfterEnd => "after_end",
             Self::ArenaOfFree => "arena_of_free",
             Self::EndedWithoutRecord => "ended_without_record",
@@ -119,6 +122,9 @@ impl Counter {
             }
             Self::NotProbed => {
                 "programs without a function of an allocator that could be probed: only what they map is recorded"
+            }
+            Self::CodeDeathsUnseen => {
+                "programs whose functions end unseen: names come anew with each event, which is slow, and long ones are cut"
             }
             Self::AfterEnd => "events of processes that went on after their recording had ended, left out",
             Self::ArenaOfFree => {

@@ -297,7 +297,7 @@ mod tests {
         let frames = [RawFrame::new(0x1000, 0, 4), RawFrame::new(0x2000, 3, 8)];
         let words = fixture::stack_frames(SOURCE, 1, 77, 128, &frames);
         let bytes = words.as_bytes();
-        assert_eq!(bytes.len(), StackFramesRecord::HEAD_BYTES + 32);
+        assert_eq!(bytes.len(), StackFramesRecord::HEAD_BYTES + 48);
         let Ok(Record::StackFrames(view)) = decode(bytes) else {
             panic!("no stack frames")
         };

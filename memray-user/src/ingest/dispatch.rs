@@ -2,7 +2,13 @@
 
 use memray_ebpf::event::ThreadRecord;
 
-use super::{counters::EventKind, decode::Record, process::Process, shared::Shared};
+use super::{
+    counters::{Counter, EventKind},
+    decode::Record,
+    frames::UnresolvedFrame,
+    process::Process,
+    shared::Shared,
+};
 
 /// Takes in one record of a process, at its time in the capture. `index` is the process's inside `ingest`.
 pub(super) fn dispatch(
@@ -31,15 +37,23 @@ pub(super) fn dispatch(
             } = process;
             let (mut naming, tree) = shared.naming(index, &**reader);
             let script = (!*started).then_some(&*script);
+            stacks.forget_retired(ts);
             stacks.finish(record, status, script, codes, tree, &mut naming);
         }
         Record::Code(record) => {
+            // The death of the one before was lost.
+            if process.codes.has_other(record) {
+                resolve_frames_of(index, process, record.code, shared);
+            }
             let Process { codes, reader, .. } = process;
             let (mut naming, _) = shared.naming(index, &**reader);
             codes.describe(record, &mut naming);
         }
         Record::LineTable(ref part) => process.codes.add_line_table(part),
-        Record::CodeFreed(record) => process.codes.forget(record.code),
+        Record::CodeFreed(record) => {
+            resolve_frames_of(index, process, record.code, shared);
+            process.codes.forget(record.code);
+        }
         Record::ThreadSeen(record) => {
             let name = process.reader.thread_name(record);
             process.threads.seen(record, name, &mut shared.threads);
@@ -47,6 +61,7 @@ pub(super) fn dispatch(
         Record::ThreadExit(record) => {
             process.settle(record.header.tid, ts, shared);
             process.stacks.forget_thread(record.header.tid);
+            process.codes.let_go(record.header.tid);
             let bootstrap_self = process.threads.bootstrap_self(record.header.tid, &shared.threads);
             let name = process.reader.thread_name(&ThreadRecord {
                 bootstrap_self,
@@ -57,6 +72,25 @@ pub(super) fn dispatch(
         }
         // Of processes, not of what is in them.
         Record::ProcessExec(_) | Record::ProcessForked(_) | Record::Held(_) | Record::LeaderExit(_) => {}
+    }
+}
+
+/// Names the frames that waited for a code object which is about to be forgotten.
+fn resolve_frames_of(index: usize, process: &mut Process, code: u64, shared: &mut Shared) {
+    for unresolved in shared.frames.take_unresolved_of(index, code) {
+        resolve_frame(&unresolved, process, shared);
+    }
+}
+
+/// Names a frame that waited for its code object, or counts it as unknown.
+pub(super) fn resolve_frame(unresolved: &UnresolvedFrame, process: &mut Process, shared: &mut Shared) {
+    let Process { codes, reader, .. } = process;
+    let (mut naming, _) = shared.naming(unresolved.process, &**reader);
+    match codes.resolve(unresolved.frame, &mut naming) {
+        Some(text) => shared.frames.resolve(unresolved.index, text),
+        None => shared
+            .counters
+            .add(unresolved.process, Counter::CodeUnknown, 0),
     }
 }
 

@@ -107,7 +107,7 @@ pub(super) fn stack_frames(
 ) -> Vec<u64> {
     let mut rest = vec![stack_id, u64::from(first_frame) | (frames.len() as u64) << 32];
     for frame in frames {
-        rest.extend([frame.code_and_owner, frame.instruction]);
+        rest.extend([frame.code_and_owner, frame.instruction, frame.serial]);
     }
     words(RecordKind::StackFrames, 0, 0, source, time_ns, &rest)
 }
@@ -145,6 +145,16 @@ fn raw_string(text: &str) -> Vec<u64> {
     words
 }
 
+/// The serial of what [`code`] describes at an address.
+pub(super) const fn first_serial(code: u64) -> u64 {
+    code << 1
+}
+
+/// A frame of what [`code`] describes.
+pub(super) const fn frame(code: u64, owner: u8, instruction: u64) -> RawFrame {
+    RawFrame::new(code, owner, instruction).with_serial(first_serial(code))
+}
+
 /// A code object with ASCII names and a line table of `line_table_bytes`.
 pub(super) fn code(
     source: Source,
@@ -154,7 +164,26 @@ pub(super) fn code(
     line_table_bytes: u64,
     names: (&str, &str),
 ) -> Vec<u64> {
-    let mut rest = vec![code, 0x9000, line_table_bytes, u64::from(first_line)];
+    code_with(
+        source,
+        time_ns,
+        (code, first_serial(code)),
+        first_line,
+        line_table_bytes,
+        names,
+    )
+}
+
+/// One of several at an address: with its serial.
+pub(super) fn code_with(
+    source: Source,
+    time_ns: u64,
+    (code, serial): (u64, u64),
+    first_line: u32,
+    line_table_bytes: u64,
+    names: (&str, &str),
+) -> Vec<u64> {
+    let mut rest = vec![code, 0x9000, line_table_bytes, serial, u64::from(first_line)];
     rest.extend(raw_string(names.1));
     rest.extend(raw_string(names.0));
     words(RecordKind::Code, 0, 0, source, time_ns, &rest)

@@ -66,7 +66,7 @@ pub struct Frames {
     strings: FxHashSet<Arc<str>>,
     all: Vec<Frame>,
     by_text: FxHashMap<FrameText, FrameIndex>,
-    unresolved: FxHashMap<(usize, u64, u64), UnresolvedFrame>,
+    unresolved: FxHashMap<(usize, RawFrame), UnresolvedFrame>,
     new: Vec<FrameIndex>,
     published: FrameId,
 }
@@ -144,7 +144,7 @@ impl Frames {
 
     /// A frame that shows [`UNKNOWN_FUNCTION`] unless [`Frames::resolve`] says better before the next batch.
     pub fn unresolved(&mut self, process: usize, frame: RawFrame) -> FrameIndex {
-        let key = (process, frame.code(), frame.instruction);
+        let key = (process, frame);
         if let Some(known) = self.unresolved.get(&key) {
             return known.index;
         }
@@ -176,6 +176,22 @@ impl Frames {
             return Vec::new();
         }
         let mut frames: Vec<_> = self.unresolved.drain().map(|(_, frame)| frame).collect();
+        frames.sort_unstable_by_key(|frame| frame.index);
+        frames
+    }
+
+    /// Those of one code object, which is about to be forgotten.
+    pub fn take_unresolved_of(&mut self, process: usize, code: u64) -> Vec<UnresolvedFrame> {
+        if self.unresolved.is_empty() {
+            return Vec::new();
+        }
+        let is_of_it =
+            |(of, frame): &(usize, RawFrame), _: &mut UnresolvedFrame| *of == process && frame.code() == code;
+        let mut frames: Vec<_> = self
+            .unresolved
+            .extract_if(is_of_it)
+            .map(|(_, frame)| frame)
+            .collect();
         frames.sort_unstable_by_key(|frame| frame.index);
         frames
     }

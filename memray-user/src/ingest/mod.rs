@@ -42,7 +42,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use codes::{CodeObject, CodeReader, DecodedString, ThreadName};
+pub use codes::{CodeId, CodeObject, CodeReader, DecodedString, ThreadName};
 use memray_ebpf::{
     event::{RecordHeader, RecordKind, ThreadRecord},
     limits::COMM_BYTES,
@@ -55,7 +55,7 @@ use self::{
     bounds::IngestBounds,
     counters::Counter,
     decode::{Record, decode},
-    dispatch::{dispatch, event_kind},
+    dispatch::{dispatch, event_kind, resolve_frame},
     process::Process,
     shared::Shared,
     timeline::{Interval, SiteIntervals, Timeline},
@@ -181,6 +181,13 @@ impl Ingest {
         }
     }
 
+    /// The end of the process's code objects is not seen.
+    pub fn sees_no_code_deaths(&mut self, process_id: ProcessId) {
+        if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
+            self.shared.counters.add(index, Counter::CodeDeathsUnseen, 0);
+        }
+    }
+
     /// The recording of the process with this pid ends, the process does not: to be told before its end in the capture.
     /// What comes of it after that is nobody's loss.
     pub fn leave_out(&mut self, pid: u32) {
@@ -290,6 +297,14 @@ impl Ingest {
     /// up what it is given. To be given before [`Ingest::finish`] once the ring is drained.
     pub fn set_kernel_stats(&mut self, process_id: Option<ProcessId>, values: &[u64; StatId::COUNT]) {
         self.shared.counters.set_kernel_stats(process_id, values);
+    }
+
+    /// The programs have forgotten these stacks of a process at time `time_ns`; new events will not name them.
+    pub fn retire_stacks(&mut self, pid: u32, stack_ids: Vec<u64>, time_ns: u64) {
+        let ts = time_ns.saturating_sub(self.options.clock_base_ns);
+        if let Some(index) = self.process_of(pid) {
+            self.processes[index].stacks.retire(stack_ids, ts);
+        }
     }
 
     /// When the program's own code began, `None` before.
@@ -425,14 +440,7 @@ impl Ingest {
     fn resolve_frames(&mut self) {
         for unresolved in self.shared.frames.take_unresolved() {
             let process = &mut self.processes[unresolved.process];
-            let (mut naming, _) = self.shared.naming(unresolved.process, &*process.reader);
-            match process.codes.resolve(unresolved.frame, &mut naming) {
-                Some(text) => self.shared.frames.resolve(unresolved.index, text),
-                None => self
-                    .shared
-                    .counters
-                    .add(unresolved.process, Counter::CodeUnknown, 0),
-            }
+            resolve_frame(&unresolved, process, &mut self.shared);
         }
     }
 

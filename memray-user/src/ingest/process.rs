@@ -7,10 +7,12 @@ mod pages;
 
 use std::ops::Range;
 
-use memray_ebpf::event::{AllocationRecord, FreeRecord, RawFrame, RawString, ThreadRecord, flags};
+use memray_ebpf::event::{
+    AllocationRecord, FreeRecord, RawFrame, RawString, RecordHeader, ThreadRecord, flags,
+};
 
 use super::{
-    codes::{CodeObject, CodeReader, Codes, DecodedString, ThreadName},
+    codes::{CodeId, CodeObject, CodeReader, Codes, DecodedString, ThreadName},
     counters::{Counter, EventKind},
     histogram::Histogram,
     live::{Block, Blocks, STARTUP_SITE, Settled},
@@ -120,7 +122,7 @@ impl Process {
             }
             return;
         }
-        let stack = self.stack(header.flags, stack_id, shared);
+        let stack = self.stack(&header, stack_id, shared);
         let thread_id = self.threads.id(header.tid, &mut shared.threads);
         let owner = self.owner(stack, thread_id, allocator, ts, shared);
         let id = self.new_id(owner.site, address, Home::Blocks, shared);
@@ -256,14 +258,14 @@ impl Process {
         }
     }
 
-    fn stack(&mut self, record_flags: u16, stack_id: u64, shared: &mut Shared) -> KnownStack {
-        if record_flags & flags::STACK_LOST != 0 {
+    fn stack(&mut self, header: &RecordHeader, stack_id: u64, shared: &mut Shared) -> KnownStack {
+        if header.flags & flags::STACK_LOST != 0 {
             return shared.lost;
         }
         if stack_id == 0 {
             return shared.no_python;
         }
-        self.stacks.get(stack_id).unwrap_or_else(|| {
+        self.stacks.get(stack_id, header.tid).unwrap_or_else(|| {
             shared.counters.add(self.index, Counter::StackUnknown, 0);
             shared.lost
         })
@@ -319,9 +321,9 @@ impl Process {
         match outermost {
             Outermost::Script => true,
             Outermost::Elsewhere => false,
-            Outermost::Undescribed(code) => self
+            Outermost::Undescribed(frame, tid) => self
                 .codes
-                .names(code)
+                .names(frame, tid)
                 .is_none_or(|(function, file)| self.script.begins_at(function, file)),
         }
     }
@@ -399,7 +401,7 @@ impl Process {
 struct Ended;
 
 impl CodeReader for Ended {
-    fn string(&self, _raw: &RawString) -> DecodedString {
+    fn string(&self, _raw: &RawString, _code: CodeId) -> DecodedString {
         DecodedString {
             text: String::new(),
             complete: false,

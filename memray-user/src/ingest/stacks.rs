@@ -1,11 +1,13 @@
 //! From the frames of a walk, several records of them, to a node of the prefix tree.
 //!
-//! The kernel numbers stacks by a hash of their frames and describes each number before an event names it. A
-//! number is kept while its process lives; a number that is described again is replaced, because a code object of
-//! it has died.
+//! The kernel describes a stack under a number before an event names it, and remembers the number by a hash of the
+//! frames. A number is kept here as long as an event can name it: while the programs remember it, or, of one that they do
+//! not remember, until the thread describes its next.
+
+use std::collections::VecDeque;
 
 use memray_ebpf::{
-    event::{RawFrame, StackEndRecord, WalkStatus},
+    event::{RawFrame, StackEndRecord, WalkStatus, flags},
     limits::MAX_PYTHON_FRAMES,
 };
 use rustc_hash::FxHashMap;
@@ -19,6 +21,10 @@ use super::{
     script::ScriptStart,
     tree::{Node, Tree},
 };
+
+/// Between the look at the table of stacks and the record of the event a program may lose its CPU, or wait for a page;
+/// never for so long. If it did, its event would be counted and shown as one whose stack is not known.
+const UNDER_WAY_NS: u64 = 10_000_000_000;
 
 /// What a stack number of the kernel stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +40,8 @@ pub enum Outermost {
     Script,
     /// Anything else, or the program has begun before.
     Elsewhere,
-    /// The code object at this address, which had not been described when the stack was.
-    Undescribed(u64),
+    /// This frame, walked by this thread, whose code object had not been described when the stack was.
+    Undescribed(RawFrame, u32),
 }
 
 /// Frames of a stack whose end has not come.
@@ -53,6 +59,10 @@ pub struct Stacks {
     known: FxHashMap<u64, KnownStack>,
     /// Those that have not been used for long.
     older: FxHashMap<u64, KnownStack>,
+    /// By thread: the last one that the programs do not remember.
+    passing: FxHashMap<u32, (u64, KnownStack)>,
+    /// What the programs have forgotten, with when.
+    retired: VecDeque<(u64, Vec<u64>)>,
     /// By the thread that walks.
     unfinished: FxHashMap<u32, Unfinished>,
     /// Kept for its room.
@@ -60,8 +70,12 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    pub fn get(&mut self, stack_id: u64) -> Option<KnownStack> {
+    /// The stack that an event of this thread names.
+    pub fn get(&mut self, stack_id: u64, tid: u32) -> Option<KnownStack> {
         if let Some(known) = self.known.get(&stack_id) {
+            return Some(*known);
+        }
+        if let Some((_, known)) = self.passing.get(&tid).filter(|(id, _)| *id == stack_id) {
             return Some(*known);
         }
         let known = self.older.remove(&stack_id)?;
@@ -74,6 +88,17 @@ impl Stacks {
             self.older = std::mem::take(&mut self.known);
         }
         self.known.insert(stack_id, known);
+    }
+
+    /// The programs have forgotten these at time `ts`; events that found them before can still be under way.
+    pub fn retire(&mut self, stack_ids: Vec<u64>, ts: u64) {
+        self.retired.push_back((ts, stack_ids));
+    }
+
+    /// How many are kept.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.known.len() + self.older.len() + self.passing.len()
     }
 
     pub fn add_frames(&mut self, part: &StackFrames<'_>) {
@@ -93,6 +118,19 @@ impl Stacks {
             unfinished.frames.extend_from_slice(part.frames);
         } else {
             unfinished.broken = true;
+        }
+    }
+
+    /// Forgets what was retired so long before `ts`, the time of a record, that no event names it any more.
+    pub fn forget_retired(&mut self, ts: u64) {
+        while let Some((retired_ts, stack_ids)) = self.retired.front()
+            && ts > retired_ts.saturating_add(UNDER_WAY_NS)
+        {
+            for stack_id in stack_ids {
+                self.known.remove(stack_id);
+                self.older.remove(stack_id);
+            }
+            self.retired.pop_front();
         }
     }
 
@@ -123,7 +161,12 @@ impl Stacks {
             naming.counters.add(naming.process, Counter::StackIncomplete, 0);
             lost_stack(tree, naming.frames)
         };
-        self.remember(end.stack_id, known);
+        codes.let_go(end.header.tid);
+        if end.header.flags & flags::NOT_REMEMBERED == 0 {
+            self.remember(end.stack_id, known);
+        } else {
+            self.passing.insert(end.header.tid, (end.stack_id, known));
+        }
         self.spare = unfinished.frames;
         self.spare.clear();
     }
@@ -131,6 +174,7 @@ impl Stacks {
     /// The thread has ended; a stack that it has not finished never will be.
     pub fn forget_thread(&mut self, tid: u32) {
         self.unfinished.remove(&tid);
+        self.passing.remove(&tid);
     }
 }
 
@@ -188,10 +232,10 @@ impl Walk<'_, '_> {
             if node == Node::ROOT
                 && let Some(script) = script
             {
-                outermost = match self.codes.names(raw.code()) {
+                outermost = match self.codes.names(raw, self.tid) {
                     Some((function, file)) if script.begins_at(function, file) => Outermost::Script,
                     Some(_) => Outermost::Elsewhere,
-                    None => Outermost::Undescribed(raw.code()),
+                    None => Outermost::Undescribed(raw, self.tid),
                 };
             }
             let Some(inner) = self.tree.child(node, frame) else {

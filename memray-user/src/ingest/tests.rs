@@ -2,6 +2,7 @@
 //!
 //! [`Batch`]: crate::model::Batch
 
+mod codes;
 mod conformance;
 mod harness;
 mod hostile;

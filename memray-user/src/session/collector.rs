@@ -51,6 +51,7 @@ enum Request {
     BeganLate(ProcessId),
     Unknown(ProcessId),
     NotProbed(ProcessId),
+    NoCodeDeaths(ProcessId),
     /// Takes in what is in the ring.
     Drain(SyncSender<()>),
     End {
@@ -151,6 +152,11 @@ impl Collector {
     /// The process has no function that could be probed.
     pub(super) fn is_not_probed(&self, process_id: ProcessId) {
         self.request(Request::NotProbed(process_id));
+    }
+
+    /// The end of the process's code objects is not seen.
+    pub(super) fn sees_no_code_deaths(&self, process_id: ProcessId) {
+        self.request(Request::NoCodeDeaths(process_id));
     }
 
     /// Returns when all that was in the ring has been taken in, and told to the supervisor.
@@ -287,6 +293,7 @@ impl State {
             Request::BeganLate(process_id) => self.ingest.began_late(process_id),
             Request::Unknown(process_id) => self.ingest.has_unknown_python(process_id),
             Request::NotProbed(process_id) => self.ingest.is_not_probed(process_id),
+            Request::NoCodeDeaths(process_id) => self.ingest.sees_no_code_deaths(process_id),
             Request::Drain(done) => {
                 self.drain();
                 let _caller_gone = done.send(());
@@ -336,11 +343,16 @@ impl State {
                 lost_frees.take(counters, ingest);
             }
             ingest.push(record);
-            remembered.note(record, memories);
+            if let Some(full) = remembered.note(record) {
+                // What could not be taken out is found again, and stays known.
+                if memories.forget_stacks(&full.hashes).is_ok() {
+                    ingest.retire_stacks(full.pid, full.stack_ids, monotonic_ns());
+                }
+            }
             if let Some(event) = event {
                 if let ControlEvent::Executed { pid, .. } = event {
                     // What stays is in the way of nobody.
-                    let _left = remembered.end(pid, memories);
+                    let _left = memories.forget(&remembered.end(pid));
                     processes.retain(|(_, process)| process.pid() != pid);
                 }
                 let _supervisor_gone = messages.send(Message::Control(event));
@@ -402,7 +414,7 @@ impl State {
         self.ingest.end_process(process_id, monotonic_ns(), exit_status);
         // Of the last one the maps go as a whole.
         if !self.processes.is_empty() {
-            let _left = self.remembered.end(pid, &self.memories);
+            let _left = self.memories.forget(&self.remembered.end(pid));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What `ingest` asks about a process, answered by `cpython` from the process's memory.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use memray_ebpf::{
     config::FrameOffsets,
@@ -11,8 +11,9 @@ use memray_ebpf::{
 
 use super::clock::monotonic_ns;
 use crate::{
+    bpf::LiveCodes,
     cpython::{Evidence, Interpreter, linetable, strings, thread_name},
-    ingest::{CodeObject, CodeReader, DecodedString, ThreadName},
+    ingest::{CodeId, CodeObject, CodeReader, DecodedString, ThreadName},
     target::process::Process,
 };
 
@@ -26,19 +27,38 @@ pub(super) struct PythonProcess {
     pub(super) interpreter: Option<Interpreter>,
     /// New threads wait in the kernel until their names have been read.
     pub(super) threads_wait: bool,
+    pub(super) live_codes: Arc<LiveCodes>,
+    /// The programs' number for this life of the process.
+    pub(super) life: u32,
+}
+
+impl PythonProcess {
+    /// The code object has lived until now, and so has what it refers to: it was entered into the table of those that
+    /// live when it was first seen, and its death takes it out before its memory is given back.
+    fn is_alive(&self, code: CodeId) -> bool {
+        self.live_codes
+            .holds(self.process.pid(), self.life, code.address, code.serial)
+    }
 }
 
 impl CodeReader for PythonProcess {
-    fn string(&self, raw: &RawString) -> DecodedString {
+    fn string(&self, raw: &RawString, code: CodeId) -> DecodedString {
         let Some(interpreter) = &self.interpreter else {
             return DecodedString {
                 text: String::new(),
                 complete: false,
             };
         };
-        let decoded = strings::decode(raw, &self.process, &interpreter.offsets.code);
+        let decoded = strings::decode(raw, &self.process, &interpreter.offsets.code, || {
+            self.is_alive(code)
+        });
+        let mut text = decoded.text;
+        if !decoded.complete {
+            // Said in words by who shows it.
+            text.truncate(text.strip_suffix(strings::ELLIPSIS).unwrap_or(&text).len());
+        }
         DecodedString {
-            text: decoded.text,
+            text,
             complete: decoded.complete,
         }
     }
@@ -47,7 +67,7 @@ impl CodeReader for PythonProcess {
         let Some(interpreter) = &self.interpreter else {
             return 0;
         };
-        let first_instruction = interpreter.first_instruction(code.address);
+        let first_instruction = interpreter.first_instruction(code.id.address);
         let offset = linetable::instruction_offset(interpreter.version, first_instruction, frame.instruction);
         let line = offset
             .and_then(|offset| {
@@ -57,7 +77,13 @@ impl CodeReader for PythonProcess {
                     .get_or_init(|| linetable::marks(version, table, code.first_line));
                 linetable::line(version, table, code.first_line, marks, offset)
             })
-            .unwrap_or(code.first_line);
+            .unwrap_or_else(|| {
+                if code.is_line_table_complete() {
+                    code.first_line
+                } else {
+                    0
+                }
+            });
         u32::try_from(line).unwrap_or(0)
     }
 
@@ -100,6 +126,6 @@ impl CodeReader for PythonProcess {
         self.process
             .read_into(data.checked_add(missing.start)?, &mut bytes)
             .ok()?;
-        Some(bytes)
+        self.is_alive(code.id).then_some(bytes)
     }
 }

@@ -143,7 +143,7 @@ fn walk(memory: &FakeMemory, offsets: &FrameOffsets) -> Walked {
         assert!(turns <= MAX_PYTHON_FRAMES, "each turn takes a frame");
     }
     let mut walked = Walked {
-        hash: walk.hash,
+        hash: walk.key(),
         visited: walk.visited,
         fault: walk.fault != 0,
         left: walk.frame != 0,
@@ -210,6 +210,21 @@ fn the_hash_tells_stacks_apart() {
         walk(&other, &HEAP).hash,
         "the same f_lasti in another code object"
     );
+    let mut other = stack(&HEAP, 20, 448);
+    other.write(FRAMES + 5 * 448 + 104, instruction(5) + (1 << 20));
+    assert_ne!(base, walk(&other, &HEAP).hash, "far on in a huge code object");
+}
+
+#[test]
+fn a_stack_that_is_cut_is_not_one_that_ends_there() {
+    let (count, stride) = (u64::from(MAX_PYTHON_FRAMES), 80);
+    let whole = walk(&stack(&CONTIGUOUS, count, stride), &CONTIGUOUS);
+    let mut deeper = stack(&CONTIGUOUS, count, stride);
+    deeper.write(FRAMES + 8, FRAMES + count * stride);
+    let cut = walk(&deeper, &CONTIGUOUS);
+    assert_eq!((whole.left, cut.left), (false, true));
+    assert_eq!(whole.stored, cut.stored);
+    assert_ne!(whole.hash, cut.hash);
 }
 
 #[test]

@@ -31,8 +31,14 @@ pub struct DecodedString {
 }
 
 /// Text of a string that the kernel captured. What the kernel left out is read from `memory`, if the string is
-/// still there: its object can have died since.
-pub fn decode(raw: &RawString, memory: &impl RemoteMemory, offsets: &CodeOffsets) -> DecodedString {
+/// still there: its object can have died since. That another of the same length and beginning is not in its place is
+/// what `is_alive` has to know, which is asked after the reading.
+pub fn decode(
+    raw: &RawString,
+    memory: &impl RemoteMemory,
+    offsets: &CodeOffsets,
+    is_alive: impl FnOnce() -> bool,
+) -> DecodedString {
     let header = Header {
         length: raw.length,
         state: State(raw.state),
@@ -56,7 +62,8 @@ pub fn decode(raw: &RawString, memory: &impl RemoteMemory, offsets: &CodeOffsets
         .ok()
         .filter(|now| *now == header)
         .and_then(|now| now.read_data(memory, raw.address, offsets).ok())
-        .filter(|data| data.starts_with(&captured[..captured.len().min(data.len())]));
+        .filter(|data| data.starts_with(&captured[..captured.len().min(data.len())]))
+        .filter(|_| is_alive());
     match read {
         Some(data) if wanted.complete => DecodedString {
             text: text_of(&data, kind),

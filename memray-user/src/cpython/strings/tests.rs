@@ -57,7 +57,7 @@ fn check(raw: &RawString, memory: &Memory, text: &str, complete: bool) {
         text: text.to_owned(),
         complete,
     };
-    assert_eq!(decode(raw, memory, &OFFSETS), expect);
+    assert_eq!(decode(raw, memory, &OFFSETS, || true), expect);
 }
 
 #[test]
@@ -127,10 +127,26 @@ fn what_is_missing_shows() {
 }
 
 #[test]
+fn what_may_be_of_another_is_not_taken() {
+    let state = COMPACT | ASCII | 1 << 2;
+    // The same length and the same beginning as the one that the kernel saw.
+    let memory = object(8, state, 40, b"abcdWXYZ");
+    for (captured, is_alive, text, complete) in [
+        (&b"abcd"[..], true, "abcdWXYZ", true),
+        (b"abcd", false, "abcd…", false),
+        (b"", false, "…", false),
+        (b"abcdefgh", false, "abcdefgh", true),
+    ] {
+        let decoded = decode(&raw(8, state, captured), &memory, &OFFSETS, || is_alive);
+        assert_eq!((decoded.text.as_str(), decoded.complete), (text, complete));
+    }
+}
+
+#[test]
 fn a_huge_string_is_cut_at_the_bound() {
     let state = COMPACT | ASCII | 1 << 2;
     let memory = object(1 << 40, state, 40, &vec![b'q'; MAX_STRING_BYTES + 10]);
-    let decoded = decode(&raw(1 << 40, state, b"qq"), &memory, &OFFSETS);
+    let decoded = decode(&raw(1 << 40, state, b"qq"), &memory, &OFFSETS, || true);
     assert!(!decoded.complete);
     assert_eq!(decoded.text.chars().count(), MAX_STRING_BYTES + 1);
     check(
@@ -161,7 +177,7 @@ proptest! {
     ) {
         let mut raw = raw(length, state, &data);
         raw.captured_bytes = captured;
-        let decoded = decode(&raw, &Memory(bytes), &OFFSETS);
+        let decoded = decode(&raw, &Memory(bytes), &OFFSETS, || true);
         prop_assert!(decoded.text.len() <= MAX_STRING_BYTES * 4 + 8);
         prop_assert!(decoded.complete || decoded.text.ends_with(ELLIPSIS));
     }

@@ -171,8 +171,8 @@ fn what_is_known_of_an_interpreter() {
         },
         &[
             "interpreter: ok: CPython 3.12.1",
-            "code objects: limited: the function that destroys code objects is not known: a new function at the \
-             address of a dead one may have its name",
+            "code objects: limited: the function that destroys code objects is not known: names are sent anew \
+             with each event, which is slow, and long ones are cut",
         ],
     );
 }

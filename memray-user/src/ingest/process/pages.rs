@@ -62,7 +62,7 @@ impl Process {
         if !shared.reserve(self.index, EventKind::Map, size_bytes) {
             return;
         }
-        let stack = self.stack(header.flags, record.stack_id, shared);
+        let stack = self.stack(&header, record.stack_id, shared);
         let thread_id = self.threads.id(header.tid, &mut shared.threads);
         let can_be_arena = header.tid != self.row.pid && !shared.threads.has_allocated(thread_id);
         if can_be_arena && is_arena_of_glibc(size_bytes, protection, map_flags) {
@@ -162,7 +162,7 @@ impl Process {
         if committed.is_empty() || !shared.reserve(self.index, EventKind::Map, committed_bytes) {
             return;
         }
-        let stack = self.stack(header.flags, stack_id, shared);
+        let stack = self.stack(&header, stack_id, shared);
         let thread_id = self.threads.id(header.tid, &mut shared.threads);
         for range in committed {
             self.add_heap(range, (stack, thread_id), Allocator::Mprotect, ts, shared);

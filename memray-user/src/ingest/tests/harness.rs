@@ -12,7 +12,7 @@ use zerocopy::IntoBytes as _;
 use super::store::Store;
 use crate::{
     ingest::{
-        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName,
+        CodeId, CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName,
         bounds::IngestBounds,
         fixture,
         fixture::{OBJECT_DISTANCE, Source},
@@ -116,7 +116,7 @@ pub(super) struct FakeReader {
 }
 
 impl CodeReader for FakeReader {
-    fn string(&self, raw: &RawString) -> DecodedString {
+    fn string(&self, raw: &RawString, _: CodeId) -> DecodedString {
         let length = usize::try_from(raw.length).unwrap();
         let text = String::from_utf8(raw.data[..length].to_vec()).unwrap();
         let complete = !text.starts_with("long");
@@ -279,7 +279,7 @@ impl Harness {
         }
         let raw: Vec<_> = frames
             .iter()
-            .map(|&(code, _, _, line)| RawFrame::new(code, 0, line))
+            .map(|&(code, _, _, line)| fixture::frame(code, 0, line))
             .collect();
         self.push(&fixture::stack_frames(source, time, stack_id, 0, &raw));
         let count = u32::try_from(raw.len()).unwrap();

@@ -64,9 +64,9 @@ fn stacks_are_outermost_first_without_shims() {
         code(&mut run, PID, 0x10, 0, "inner");
         code(&mut run, PID, 0x20, 0, "outer");
         let frames = [
-            RawFrame::new(0x10, 0, 5),
-            RawFrame::new(0x30, 3, 0),
-            RawFrame::new(0x20, 1, 9),
+            fixture::frame(0x10, 0, 5),
+            fixture::frame(0x30, 3, 0),
+            fixture::frame(0x20, 1, 9),
         ];
         walk(&mut run, PID, &frames, status);
         run.finish();
@@ -92,7 +92,7 @@ fn where_no_frames_are_a_marker_says_why() {
         assert_eq!(only_stack(&run), [(name.to_owned(), 0)]);
         assert!(loss.is_empty() || run.store.loss(loss) == 1, "{name} {loss}");
     };
-    let shim = RawFrame::new(0x10, 3, 5);
+    let shim = fixture::frame(0x10, 3, 5);
     check(
         &|run| run.alloc(PID, Allocator::Malloc, 1, 10, 0),
         "<no Python frames>",
@@ -132,7 +132,7 @@ fn where_no_frames_are_a_marker_says_why() {
         ));
     };
     check(&lost, "<stack lost>", "");
-    let frame = RawFrame::new(0x10, 0, 5);
+    let frame = fixture::frame(0x10, 0, 5);
     let source = Harness::source(PID);
     for parts in [
         vec![],
@@ -157,7 +157,7 @@ fn where_no_frames_are_a_marker_says_why() {
 fn deep_stacks_of_two_threads_can_be_sent_at_once() {
     let mut run = harness();
     code(&mut run, PID, 0x10, 0, "deep");
-    let frames: Vec<_> = (0..300).map(|line| RawFrame::new(0x10, 0, line)).collect();
+    let frames: Vec<_> = (0..300).map(|line| fixture::frame(0x10, 0, line)).collect();
     for (first, chunk) in (0..)
         .step_by(FRAMES_PER_RECORD)
         .zip(frames.chunks(FRAMES_PER_RECORD))
@@ -207,7 +207,7 @@ fn a_code_object_can_be_described_after_the_stack_of_another_thread() {
     walk(
         &mut run,
         OTHER,
-        &[RawFrame::new(0x10, 0, 5)],
+        &[fixture::frame(0x10, 0, 5)],
         WalkStatus::Complete,
     );
     code(&mut run, PID, 0x10, 0, "late");
@@ -221,7 +221,7 @@ fn a_code_object_can_be_described_after_the_stack_of_another_thread() {
     walk(
         &mut run,
         OTHER,
-        &[RawFrame::new(0x10, 0, 5)],
+        &[fixture::frame(0x10, 0, 5)],
         WalkStatus::Complete,
     );
     run.batch();
@@ -241,7 +241,7 @@ fn check_line(parts: &[(u32, &[u8])], tid: u32, after: &[(u32, &[u8])], expect: 
         }
     };
     send(&mut run, parts);
-    walk(&mut run, tid, &[RawFrame::new(0x10, 0, 9)], WalkStatus::Complete);
+    walk(&mut run, tid, &[fixture::frame(0x10, 0, 9)], WalkStatus::Complete);
     send(&mut run, after);
     run.finish();
     assert_eq!(
@@ -270,7 +270,7 @@ fn line_tables_come_in_parts() {
 fn a_line_table_that_cannot_be_completed_is_counted() {
     let mut run = harness();
     code(&mut run, PID, 0x10, 1 << 60, "work");
-    walk(&mut run, PID, &[RawFrame::new(0x10, 0, 9)], WalkStatus::Complete);
+    walk(&mut run, PID, &[fixture::frame(0x10, 0, 9)], WalkStatus::Complete);
     run.finish();
     assert_eq!(only_stack(&run), [("work".to_owned(), 0)]);
     assert_eq!(run.store.loss("line_table_incomplete"), 1);
@@ -302,7 +302,7 @@ fn line_tables_have_a_bound_in_all() {
             1,
             address,
             0,
-            &[RawFrame::new(address, 0, 9)],
+            &[fixture::frame(address, 0, 9)],
         ));
         run.push(&fixture::stack_end(source, 1, address, 1, WalkStatus::Complete));
         run.ingest.take_batch(0).losses.len()

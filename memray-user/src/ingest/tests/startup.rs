@@ -74,7 +74,7 @@ fn the_first_event_of_the_program_counts_and_all_after_it() {
 /// The stack of the program's first event ends before its code object is described, if it ever is.
 #[test]
 fn a_late_code_object_is_not_mistaken() {
-    use memray_ebpf::event::{RawFrame, WalkStatus};
+    use memray_ebpf::event::WalkStatus;
     for (described, counts) in [(Some(MAIN), true), (Some(SITE), false), (None, true)] {
         let mut run = start_up();
         let (time, source) = (run.tick(), Harness::source(PID));
@@ -83,7 +83,7 @@ fn a_late_code_object_is_not_mistaken() {
             time,
             5,
             0,
-            &[RawFrame::new(0x77, 0, 2)],
+            &[fixture::frame(0x77, 0, 2)],
         ));
         run.push(&fixture::stack_end(source, time, 5, 1, WalkStatus::Complete));
         if let Some((_, function, file, _)) = described {

@@ -4,7 +4,10 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use memray_ebpf::{follow::HoldPlace, memory::RemoteMemory};
 
-use super::{Birth, Stage, Supervisor, Tracked, record::Attach};
+use super::{
+    Birth, Stage, Supervisor, Tracked,
+    record::{Attach, sees_code_deaths},
+};
 use crate::{
     bpf::{Delivery, ProbeSite},
     cpython::detect,
@@ -185,7 +188,8 @@ impl Supervisor {
             .python_allocator
             .clone_from(&interpreter.python_allocator);
         tracked.interpreter = Some(interpreter.clone());
-        let (config, life) = (interpreter.config, tracked.life);
+        let (mut config, life) = (interpreter.config, tracked.life);
+        config.sees_code_deaths = sees_code_deaths(site.as_slice()).into();
         collector.set_interpreter(InterpreterFound {
             process_id,
             python_version: tracked.row.python_version.clone(),
@@ -194,8 +198,13 @@ impl Supervisor {
                 process,
                 interpreter: Some(interpreter),
                 threads_wait: self.settings.delivery == Delivery::Lossless,
+                live_codes: self.processes.live_codes(),
+                life,
             }),
         });
+        if site.is_none() {
+            collector.sees_no_code_deaths(process_id);
+        }
         let sites = tracked.take_new(site.as_slice());
         self.processes.set_target(pid, &config, life)?;
         if sites.is_empty() {

@@ -1,6 +1,9 @@
 //! Processes come into the recording.
 
-use memray_ebpf::{cookie::Cookie, follow::HoldPlace};
+use memray_ebpf::{
+    cookie::{Cookie, Role},
+    follow::HoldPlace,
+};
 
 use super::{Adopted, Adoption, Message, Stage, Supervisor, Tracked};
 use crate::{
@@ -82,7 +85,7 @@ impl Supervisor {
 
     /// Tells everybody about a life of a process, before its first event.
     fn begin_life(&mut self, prepared: Prepared) -> Result<Life, SessionError> {
-        let config = prepared.config();
+        let mut config = prepared.config();
         let Prepared {
             pid,
             mut row,
@@ -113,6 +116,8 @@ impl Supervisor {
                 process,
                 interpreter: interpreter.clone(),
                 threads_wait: self.settings.delivery == Delivery::Lossless,
+                live_codes: self.processes.live_codes(),
+                life: number,
             }),
             script: script_start(leaves_startup_out, &arguments),
             number,
@@ -122,6 +127,10 @@ impl Supervisor {
         }
         if sites.is_empty() {
             collector.is_not_probed(process_id);
+        }
+        config.sees_code_deaths = sees_code_deaths(&sites).into();
+        if interpreter.is_some() && !sees_code_deaths(&sites) {
+            collector.sees_no_code_deaths(process_id);
         }
         let is_new = tracked.life == 0;
         tracked.stage = Stage::Recorded(process_id);
@@ -323,6 +332,11 @@ impl Supervisor {
         }
         Ok(())
     }
+}
+
+/// Whether the end of code objects is among what is probed.
+pub(super) fn sees_code_deaths(sites: &[ProbeSite]) -> bool {
+    sites.iter().any(|site| site.role == Role::CodeDealloc)
 }
 
 fn hold_place(site: &ProbeSite) -> Option<HoldPlace> {
