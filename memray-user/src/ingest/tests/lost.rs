@@ -51,9 +51,8 @@ impl World {
     fn act(&mut self, act: Act) {
         self.time_ns += 100;
         let (time, source) = (CLOCK_BASE_NS + self.time_ns, Harness::source(TID));
-        let allocation = |time, address, size| {
-            fixture::allocation(source, time, Allocator::Malloc, address, size, 0)
-        };
+        let allocation =
+            |time, address, size| fixture::allocation(source, time, Allocator::Malloc, address, size, 0);
         if act.is_ahead {
             self.ahead += 1;
             let address = AHEAD_AT + self.ahead * 16;
