@@ -38,7 +38,7 @@ pub enum Counter {
 }
 
 impl Counter {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedRecord,
         Self::UnknownProcess,
         Self::FreeOfUnknown,

@@ -88,9 +88,7 @@ pub(super) fn resolve_frame(unresolved: &UnresolvedFrame, process: &mut Process,
     let (mut naming, _) = shared.naming(unresolved.process, &**reader);
     match codes.resolve(unresolved.frame, &mut naming) {
         Some(text) => shared.frames.resolve(unresolved.index, text),
-        None => shared
-            .counters
-            .add(unresolved.process, Counter::CodeUnknown, 0),
+        None => shared.counters.add(unresolved.process, Counter::CodeUnknown, 0),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{harness::CLOCK_BASE_NS, store::Store};
 use crate::{
     cpython::{PyVersion, linetable, offsets, strings},
     ingest::{
-        CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName,
+        CodeId, CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName,
         decode::{DecodeError, decode},
         fixture,
         fixture::Source,
@@ -51,14 +51,14 @@ impl RemoteMemory for Nowhere {
 struct Reader(PyVersion);
 
 impl CodeReader for Reader {
-    fn string(&self, raw: &RawString) -> DecodedString {
+    fn string(&self, raw: &RawString, _: CodeId) -> DecodedString {
         let offsets = offsets::of_version(PyVersion::new(3, 12, 1)).unwrap().code;
-        let strings::DecodedString { text, complete } = strings::decode(raw, &Nowhere, &offsets);
+        let strings::DecodedString { text, complete } = strings::decode(raw, &Nowhere, &offsets, || true);
         DecodedString { text, complete }
     }
 
     fn line(&self, code: &CodeObject, frame: RawFrame) -> u32 {
-        let offset = linetable::instruction_offset(self.0, code.address, frame.instruction);
+        let offset = linetable::instruction_offset(self.0, code.id.address, frame.instruction);
         let marks = linetable::marks(self.0, &code.line_table, code.first_line);
         let line = linetable::line(
             self.0,
@@ -190,7 +190,7 @@ fn description() -> BoxedStrategy<Vec<u64>> {
         (base(), small(), 0_u32..3, frames).prop_map(|((source, time), stack, first, frames)| {
             let frames: Vec<_> = frames
                 .iter()
-                .map(|&(code, owner, at)| RawFrame::new(code, owner % 5, at))
+                .map(|&(code, owner, at)| fixture::frame(code, owner % 5, at))
                 .collect();
             fixture::stack_frames(source, time, stack, first, &frames)
         }),

@@ -147,7 +147,7 @@ fuzz_test!(texts, texts_long, BOUNDS, (text(), any::<Index>()), |(
     let versions = versions();
     let offsets = &versions[version.index(versions.len())].1.code;
     let (memory, raw) = arrange(&text, offsets);
-    let decoded = strings::decode(&raw, &memory, offsets);
+    let decoded = strings::decode(&raw, &memory, offsets, || true);
     assert!(decoded.text.len() <= TEXT_BYTES, "{} bytes", decoded.text.len());
     assert_eq!(
         decoded.complete,
@@ -160,7 +160,7 @@ fuzz_test!(texts, texts_long, BOUNDS, (text(), any::<Index>()), |(
     strings::equals(&memory, TEXT, "_name", offsets);
     for number in 0..4 {
         let failing = memory.failing(number, true);
-        let partly = strings::decode(&raw, &failing, offsets);
+        let partly = strings::decode(&raw, &failing, offsets, || true);
         assert!(
             !partly.complete || partly == decoded,
             "a complete name is the same however it was read"
@@ -276,6 +276,7 @@ fuzz_test!(
             code: BASE + 0x800,
             line_table_address: resolve(&table, memory.size_bytes()),
             line_table_bytes: table_bytes,
+            serial: 2,
             first_line: 7,
             reserved: 0,
             file: name,
