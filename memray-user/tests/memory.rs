@@ -15,7 +15,7 @@ use std::{
 
 use memray_ebpf::event::{RawFrame, RawString, RecordKind, ThreadRecord};
 use memray_user::{
-    ingest::{CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName},
+    ingest::{CodeId, CodeObject, CodeReader, DecodedString, Ingest, IngestOptions, ScriptStart, ThreadName},
     model::{Allocator, ProcessRow},
 };
 
@@ -50,7 +50,7 @@ static ALLOCATOR: Counting = Counting;
 struct Reader;
 
 impl CodeReader for Reader {
-    fn string(&self, raw: &RawString) -> DecodedString {
+    fn string(&self, raw: &RawString, _code: CodeId) -> DecodedString {
         DecodedString {
             text: format!("name {}", raw.address),
             complete: true,
@@ -121,7 +121,7 @@ impl Collector {
     }
 
     fn describe_code(&mut self, code: u64) {
-        let mut rest = vec![code, 0, 0, 1];
+        let mut rest = vec![code, 0, 0, serial_of(code), 1];
         for string in [code, 1] {
             rest.extend([string, 0, 0]);
             rest.extend([0; 64]);
@@ -134,7 +134,11 @@ impl Collector {
         self.number += 1;
         let count = frames.len() as u64;
         let mut rest = vec![self.number, count << 32];
-        rest.extend(frames.iter().flat_map(|&(code, line)| [code, line]));
+        rest.extend(
+            frames
+                .iter()
+                .flat_map(|&(code, line)| [code, line, serial_of(code)]),
+        );
         self.push(RecordKind::StackFrames, 0, PID, &rest);
         self.push(
             RecordKind::StackEnd,
@@ -165,6 +169,11 @@ impl Collector {
         );
         each
     }
+}
+
+/// Of the only code object at an address.
+const fn serial_of(code: u64) -> u64 {
+    code << 3
 }
 
 #[test]

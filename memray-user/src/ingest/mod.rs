@@ -162,29 +162,27 @@ impl Ingest {
     /// What came before the process was recorded is missing, though nothing of it was to be: a child or a program whose
     /// beginning was not seen in time.
     pub fn began_late(&mut self, process_id: ProcessId) {
-        if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
-            self.shared.counters.add(index, Counter::ProgramLate, 0);
-        }
+        self.note(process_id, Counter::ProgramLate);
     }
 
     /// The interpreter of the process is none that is known; its events have no stack.
     pub fn has_unknown_python(&mut self, process_id: ProcessId) {
-        if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
-            self.shared.counters.add(index, Counter::InterpreterUnknown, 0);
-        }
+        self.note(process_id, Counter::InterpreterUnknown);
     }
 
     /// The process has no function of an allocator that could be probed.
     pub fn is_not_probed(&mut self, process_id: ProcessId) {
-        if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
-            self.shared.counters.add(index, Counter::NotProbed, 0);
-        }
+        self.note(process_id, Counter::NotProbed);
     }
 
     /// The end of the process's code objects is not seen.
     pub fn sees_no_code_deaths(&mut self, process_id: ProcessId) {
+        self.note(process_id, Counter::CodeDeathsUnseen);
+    }
+
+    fn note(&mut self, process_id: ProcessId, counter: Counter) {
         if let Some(index) = index_of(process_id).filter(|&index| index < self.processes.len()) {
-            self.shared.counters.add(index, Counter::CodeDeathsUnseen, 0);
+            self.shared.counters.add(index, counter, 0);
         }
     }
 

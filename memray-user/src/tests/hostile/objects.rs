@@ -277,6 +277,7 @@ fuzz_test!(
             serial: 2,
             line_table_address: resolve(&table, memory.size_bytes()),
             line_table_bytes: table_bytes,
+            serial: 2,
             first_line: 7,
             reserved: 0,
             file: name,
