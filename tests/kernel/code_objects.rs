@@ -1,5 +1,7 @@
-//! Code objects that die, and others that take their place. No event is shown under the name of another code object: many kinds of functions, threads, lost records, names and
-//! line tables that do not fit into a record.
+//! Code objects that die, and others that take their place. No event is shown under the name of another code object:
+//! many kinds of functions, threads, lost records, names and line tables that do not fit into a record.
+
+#![expect(clippy::print_stdout, reason = "figures of tests")]
 
 use memray_tests::{Attach, Capture, Compiled, Python, Recording, Script, Target, capture::Frame};
 

@@ -97,7 +97,7 @@ impl Stacks {
 
     /// How many are kept.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.known.len() + self.older.len() + self.passing.len()
     }
 

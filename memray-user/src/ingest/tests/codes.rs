@@ -211,7 +211,7 @@ fn a_stack_that_the_programs_do_not_remember_is_its_threads_last() {
     for stack_id in 2..1000 {
         send(&mut run, stack_id);
     }
-    assert_eq!(run.ingest.processes[0].stacks.len(), 1);
+    assert_eq!(run.ingest.processes[0].stacks.count(), 1);
     run.alloc(PID, Allocator::Malloc, 3, 3, 1);
     run.alloc(PID, Allocator::Malloc, 4, 4, 999);
     check(
@@ -251,7 +251,7 @@ fn stacks_that_the_programs_forget_are_kept_as_long_as_an_event_can_name_them() 
             1,
             WalkStatus::Complete,
         ));
-        run.ingest.processes[0].stacks.len()
+        run.ingest.processes[0].stacks.count()
     };
     assert_eq!(later(&mut run, 9_000_000_000, 101), 101);
     run.alloc(PID, Allocator::Malloc, 1, 1, 50);
@@ -289,6 +289,10 @@ enum Act {
 
 /// What finds the ring full.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is lost or not, in every mixture"
+)]
 struct Lost {
     code: bool,
     death: bool,
@@ -355,21 +359,20 @@ impl Programs {
             return Some(*stack_id);
         }
         let mut is_unsure = false;
-        let serial = match self.known.get(&code) {
-            Some(serial) => *serial,
-            None => {
-                self.serials += 2;
-                let words = code_at(tid, (code, self.serials), 0, name);
-                let has_room = !lost.room;
-                is_unsure = lost.code || !has_room;
-                if !lost.code {
-                    run.push(&if has_room { words } else { not_remembered(words) });
-                }
-                if !is_unsure {
-                    self.known.insert(code, self.serials);
-                }
-                if lost.code { 0 } else { self.serials }
+        let serial = if let Some(serial) = self.known.get(&code) {
+            *serial
+        } else {
+            self.serials += 2;
+            let words = code_at(tid, (code, self.serials), 0, name);
+            let has_room = !lost.room;
+            is_unsure = lost.code || !has_room;
+            if !lost.code {
+                run.push(&if has_room { words } else { not_remembered(words) });
             }
+            if !is_unsure {
+                self.known.insert(code, self.serials);
+            }
+            if lost.code { 0 } else { self.serials }
         };
         let stack_id =
             self.serials << 32 | self.epoch << 16 | u64::try_from(self.stacks.len()).unwrap() << 8 | code;
