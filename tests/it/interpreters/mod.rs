@@ -154,7 +154,9 @@ fn check(python: &Python) {
     let normalized = |interpreter: &Interpreter| {
         let mut source = interpreter.config.thread_state;
         let base = interpreter.runtime_avma;
-        source.tss_key_address = source.tss_key_address.saturating_sub(base);
+        for address in [&mut source.tss_key_address, &mut source.gil_holder_address] {
+            *address = address.saturating_sub(base);
+        }
         let dealloc = interpreter.code_dealloc_avma.expect("code_dealloc is known");
         (source, dealloc.wrapping_sub(base))
     };

@@ -12,7 +12,7 @@ use super::{CaptureWriter, Overwrite, create::set_up_error};
 use crate::{
     model::{Batch, CaptureSource as _, View},
     store::{
-        APPLICATION_ID, CaptureReader, StoreError,
+        APPLICATION_ID, CaptureReader, SCHEMA_VERSION, StoreError,
         tests::{
             freed, histogram, live, loss, meta, process, sample_batch, sample_names, site, state,
             write_capture,
@@ -207,7 +207,7 @@ fn file_says_from_the_first_moment_what_it_is() {
     let bytes = fs::read(&place.capture).unwrap();
     assert_eq!(bytes[..16], *b"SQLite format 3\0");
     assert_eq!(bytes[68..72], APPLICATION_ID.to_be_bytes());
-    assert_eq!(bytes[60..64], [0, 0, 0, 2]);
+    assert_eq!(bytes[60..64], SCHEMA_VERSION.to_be_bytes());
 }
 
 #[test]
