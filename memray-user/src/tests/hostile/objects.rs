@@ -274,7 +274,6 @@ fuzz_test!(
         let record = CodeRecord {
             header: header(RecordKind::Code),
             code: BASE + 0x800,
-            serial: 2,
             line_table_address: resolve(&table, memory.size_bytes()),
             line_table_bytes: table_bytes,
             serial: 2,
