@@ -321,9 +321,10 @@ impl Process {
         match outermost {
             Outermost::Script => true,
             Outermost::Elsewhere => false,
-            Outermost::Undescribed(frame, tid) => self
-                .codes
-                .names(frame, tid)
+            Outermost::Undescribed(index) => self
+                .stacks
+                .undescribed(index)
+                .and_then(|frame| self.codes.names(frame, 0))
                 .is_none_or(|(function, file)| self.script.begins_at(function, file)),
         }
     }

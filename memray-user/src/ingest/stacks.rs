@@ -26,6 +26,9 @@ use super::{
 /// never for so long. If it did, its event would be counted and shown as one whose stack is not known.
 const UNDER_WAY_NS: u64 = 10_000_000_000;
 
+/// Stacks of the interpreter's start whose outermost code object was not known yet: a race of threads, and few of them.
+const MAX_UNDESCRIBED: u32 = 1 << 16;
+
 /// What a stack number of the kernel stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownStack {
@@ -40,8 +43,8 @@ pub enum Outermost {
     Script,
     /// Anything else, or the program has begun before.
     Elsewhere,
-    /// This frame, walked by this thread, whose code object had not been described when the stack was.
-    Undescribed(RawFrame, u32),
+    /// A frame whose code object had not been described when the stack was; see [`Stacks::undescribed`].
+    Undescribed(u32),
 }
 
 /// Frames of a stack whose end has not come.
@@ -63,6 +66,8 @@ pub struct Stacks {
     passing: FxHashMap<u32, (u64, KnownStack)>,
     /// What the programs have forgotten, with when.
     retired: VecDeque<(u64, Vec<u64>)>,
+    /// Outermost frames of [`Outermost::Undescribed`], kept apart because few stacks have one.
+    undescribed: Vec<RawFrame>,
     /// By the thread that walks.
     unfinished: FxHashMap<u32, Unfinished>,
     /// Kept for its room.
@@ -88,6 +93,11 @@ impl Stacks {
             self.older = std::mem::take(&mut self.known);
         }
         self.known.insert(stack_id, known);
+    }
+
+    /// The frame of [`Outermost::Undescribed`].
+    pub fn undescribed(&self, index: u32) -> Option<RawFrame> {
+        self.undescribed.get(index as usize).copied()
     }
 
     /// The programs have forgotten these at time `ts`; events that found them before can still be under way.
@@ -155,6 +165,7 @@ impl Stacks {
                 codes,
                 tree,
                 naming,
+                undescribed: &mut self.undescribed,
             };
             walk.known_stack(script)
         } else {
@@ -209,6 +220,7 @@ struct Walk<'walk, 'naming> {
     codes: &'walk mut Codes,
     tree: &'walk mut Tree,
     naming: &'walk mut Naming<'naming>,
+    undescribed: &'walk mut Vec<RawFrame>,
 }
 
 impl Walk<'_, '_> {
@@ -235,7 +247,13 @@ impl Walk<'_, '_> {
                 outermost = match self.codes.names(raw, self.tid) {
                     Some((function, file)) if script.begins_at(function, file) => Outermost::Script,
                     Some(_) => Outermost::Elsewhere,
-                    None => Outermost::Undescribed(raw, self.tid),
+                    None => match u32::try_from(self.undescribed.len()) {
+                        Ok(index) if index < MAX_UNDESCRIBED => {
+                            self.undescribed.push(raw);
+                            Outermost::Undescribed(index)
+                        }
+                        _ => Outermost::Elsewhere,
+                    },
                 };
             }
             let Some(inner) = self.tree.child(node, frame) else {
