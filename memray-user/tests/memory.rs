@@ -192,7 +192,7 @@ fn what_each_thing_takes() {
     run.cost("a stack of its own, without events", 160, |run, index| {
         run.describe_stack(&frames(index));
     });
-    run.cost("another number for a stack", 115, |run, index| {
+    run.cost("another number for a stack", 90, |run, index| {
         run.describe_stack(&frames(index));
     });
     run.cost("a site", 330, |run, index| {
