@@ -108,6 +108,8 @@ pub mod flags {
     pub const SHARES_MEMORY: u16 = 4;
     /// Of `ProcessForked`: the child is followed.
     pub const IS_FOLLOWED: u16 = 8;
+    /// Of `LeaderExit`: all threads of the process end, by exit or by a signal.
+    pub const WHOLE_PROCESS: u16 = 32;
     /// Of `StackEnd` and `Code`: the programs do not keep it. Only what this thread says next can be about it.
     pub const NOT_REMEMBERED: u16 = 16;
 }

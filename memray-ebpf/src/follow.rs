@@ -43,6 +43,9 @@ pub struct TaskOffsets {
     pub tgid: u32,
     pub mm: u32,
     pub exit_code: u32,
+    pub signal: u32,
+    /// In `signal_struct`: whether the whole process ends.
+    pub signal_flags: u32,
     /// In `mm_struct`: the end of the program's data.
     pub brk: u32,
     pub thread_pid: u32,

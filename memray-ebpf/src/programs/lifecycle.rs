@@ -102,6 +102,9 @@ fn number_in_our_namespace(task: u64, pid: u32) -> u32 {
     number
 }
 
+/// include/linux/sched/signal.h.
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
 /// `sched_process_exit`, in the context of the thread that ends: its last name is sent and its entry released.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(super) fn thread_exit(context: RawTracePointContext) -> i32 {
@@ -109,8 +112,16 @@ pub(super) fn thread_exit(context: RawTracePointContext) -> i32 {
     if ids.tid == ids.pid && FOLLOWED.get_ptr(ids.pid).is_some() {
         // SAFETY: takes nothing, returns the current task, whose address is all that is asked.
         let task = unsafe { bpf_get_current_task_btf() } as u64;
-        let exit_code: u32 = read_kernel(task.wrapping_add(u64::from(task_offsets().exit_code)));
-        send_thread(RecordKind::LeaderExit, ids, exit_code.into(), 0);
+        let offsets = task_offsets();
+        let exit_code: u32 = read_kernel(task.wrapping_add(u64::from(offsets.exit_code)));
+        let signal: u64 = read_kernel(task.wrapping_add(u64::from(offsets.signal)));
+        let signal_flags: u32 = read_kernel(signal.wrapping_add(u64::from(offsets.signal_flags)));
+        let bits = if signal_flags & SIGNAL_GROUP_EXIT != 0 {
+            flags::WHOLE_PROCESS
+        } else {
+            0
+        };
+        send_thread_with(RecordKind::LeaderExit, bits, ids, exit_code.into(), 0);
     }
     let Some(thread) = THREADS.get_ptr_mut(ids.tid) else {
         return 0;

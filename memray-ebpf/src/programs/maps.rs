@@ -120,6 +120,8 @@ static TASK_OFFSETS: TaskOffsets = TaskOffsets {
     tgid: 0,
     mm: 0,
     exit_code: 0,
+    signal: 0,
+    signal_flags: 0,
     brk: 0,
     thread_pid: 0,
     level: 0,

@@ -435,6 +435,8 @@ fn task_offsets(types: Option<&KernelTypes<'_>>, is_nested: bool) -> Result<Task
         tgid: task("tgid")?,
         mm: task("mm")?,
         exit_code: task("exit_code")?,
+        signal: task("signal")?,
+        signal_flags: offset("signal_struct", &["flags"])?,
         brk: offset("mm_struct", &["brk"])?,
         ..TaskOffsets::default()
     };

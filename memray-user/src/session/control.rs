@@ -34,6 +34,8 @@ pub(super) enum ControlEvent {
         pid: u32,
         /// As wait(2) has it.
         exit_code: u32,
+        /// And with it, or before it, the others: what it says is how the process ends.
+        of_all_threads: bool,
     },
 }
 
@@ -67,6 +69,7 @@ impl ControlEvent {
             Record::LeaderExit(exit) => Self::LeaderEnded {
                 pid: exit.header.pid,
                 exit_code: u32::try_from(exit.thread_state).ok()?,
+                of_all_threads: exit.header.flags & flags::WHOLE_PROCESS != 0,
             },
             _ => return None,
         })

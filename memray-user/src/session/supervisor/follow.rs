@@ -169,10 +169,12 @@ impl Supervisor {
     }
 
     /// The first thread of a process has ended.
-    pub(super) fn leader_ended(&mut self, pid: u32, exit_code: u32) {
+    pub(super) fn leader_ended(&mut self, pid: u32, exit_code: u32, of_all_threads: bool) {
         if let Some(tracked) = self.tracked.get_mut(&pid) {
             tracked.exit_code = Some(exit_code);
-            tracked.look_for_threads_at = Some(Instant::now() + LEADER_DELAY);
+            if !of_all_threads {
+                tracked.look_for_threads_at = Some(Instant::now() + LEADER_DELAY);
+            }
         }
     }
 

@@ -358,7 +358,11 @@ impl Supervisor {
                 place,
                 argument,
             } => self.held(pid, tid, place, argument),
-            ControlEvent::LeaderEnded { pid, exit_code } => self.leader_ended(pid, exit_code),
+            ControlEvent::LeaderEnded {
+                pid,
+                exit_code,
+                of_all_threads,
+            } => self.leader_ended(pid, exit_code, of_all_threads),
         }
     }
 
