@@ -31,6 +31,9 @@ impl HoldPlace {
 pub mod followed {
     /// The process was born by a fork and has not come to [`HoldPlace::Birth`](super::HoldPlace::Birth) yet.
     pub const UNBORN: u32 = 1;
+    /// The process runs while it gets its probes. What it maps says nothing yet: it can be part of an allocator's call
+    /// whose entry nobody has seen.
+    pub const UNPROBED: u32 = 2;
 }
 
 /// What the programs must know of the kernel's structures to follow a fork, or a brk(2): offsets in bytes, from the kernel's own

@@ -8,12 +8,13 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use memray_ebpf::{
     allocator::Allocator,
     event::{MapRecord, RecordKind, UnmapRecord},
+    follow::followed,
     stat::StatId,
 };
 
 use super::{
     allocators::thread,
-    maps::{TARGETS, Thread, count},
+    maps::{FOLLOWED, TARGETS, Thread, count},
     ring::{has_room, header, reserve, submit},
     stacks::python_stack,
     task::{Ids, PresentMemory, end_of_data, ids, user_registers},
@@ -40,6 +41,12 @@ const BRK_MAP_FLAGS: u32 = 0x22;
 fn traced_thread(stack_pointer: u64) -> Option<(*mut Thread, Ids)> {
     let ids = ids();
     TARGETS.get_ptr(ids.pid)?;
+    if let Some(bits) = FOLLOWED.get_ptr(ids.pid)
+        // SAFETY: a map value.
+        && unsafe { *bits } & followed::UNPROBED != 0
+    {
+        return None;
+    }
     let Some(thread) = thread(ids) else {
         count(StatId::ThreadTableFull);
         return None;

@@ -11,7 +11,7 @@ use aya::{
     Ebpf, Pod,
     maps::{HashMap as BpfHashMap, Map, MapData, MapError},
 };
-use memray_ebpf::{config::TargetConfig, event::CodeRecord};
+use memray_ebpf::{config::TargetConfig, event::CodeRecord, follow::followed};
 
 use super::{
     error::BpfError,
@@ -82,10 +82,12 @@ impl Processes {
             .map_err(|source| failed(TARGETS, source))
     }
 
-    /// Has the programs watch the children, the execs and the libraries of a process.
-    pub fn follow(&mut self, pid: u32) -> Result<(), BpfError> {
+    /// Has the programs watch the children, the execs and the libraries of a process. One that runs and is not probed yet
+    /// is told so, and a second time when it is.
+    pub fn follow(&mut self, pid: u32, is_unprobed: bool) -> Result<(), BpfError> {
+        let bits = if is_unprobed { followed::UNPROBED } else { 0 };
         self.followed
-            .insert(pid, 0, 0)
+            .insert(pid, bits, 0)
             .map_err(|source| failed(FOLLOWED, source))
     }
 

@@ -142,7 +142,8 @@ impl Supervisor {
         tracked.progress = progress;
         tracked.look_at = None;
         if is_new && tracked.origin != ProcessOrigin::Forked {
-            self.processes.follow(pid)?;
+            let runs = tracked.origin == ProcessOrigin::Attached;
+            self.processes.follow(pid, runs)?;
         }
         self.processes.set_target(pid, &config, number)?;
         Ok(Life {
@@ -209,6 +210,7 @@ impl Supervisor {
                 self.closer.close(stale);
                 let links = self.linker.attach(Scope::Process(pid), &sites, Order::Running)?;
                 self.add_links(pid, links);
+                self.processes.follow(pid, false)?;
             }
             Attach::Held { tid } => {
                 if let Some(tid) = tid {
