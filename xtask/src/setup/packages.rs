@@ -72,6 +72,11 @@ pub(super) const FOR_TESTS: &[Package] = &[
         reason: "runs programs in containers",
     },
     Package {
+        brings: "mkfs.ext4",
+        name: "e2fsprogs",
+        reason: "makes small disks that are soon full",
+    },
+    Package {
         brings: "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
         name: "libjemalloc2",
         reason: "an allocator in place of the C library's",
