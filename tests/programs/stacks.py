@@ -16,7 +16,7 @@ malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
 
 noted = []
 # Of names and tables that are longer than what the kernel sends of one, the rest is read from our memory a moment
-# later: it must still be there.
+# later: the code object must still be there.
 kept = []
 next_size = 1234577
 
@@ -223,24 +223,25 @@ def lines():
     }
 
 
+def execute(source, name):
+    kept.append((compile(source, name, "exec"), {"allocate": allocate, "a": 1}))
+    exec(*kept[-1])
+
+
 def executed():
     source = "def f():\n    g()\n\n\ndef g():\n  \n  allocate()\n\nf()\n"
     for name in ["<generated>", "größe.py", "数.py", "🐍/数.py", "f" * 511, "f" * 512, "数" * 700, "g" * 9000, ""]:
-        kept.append({"allocate": allocate})
-        exec(compile(source, name, "exec"), kept[-1])
+        execute(source, name)
     for name in ["größe", "数", "𠀀", "n" * 600, "ñ" * 512, "数" * 700, "𠀀" * 400, "n" * 9000]:
-        kept.append({"allocate": allocate})
-        exec("def %s():\n  allocate()\n%s()" % (name, name), kept[-1])
+        execute("def %s():\n  allocate()\n%s()" % (name, name), "<string>")
     eval("(lambda: allocate())()")
 
 
 def long_tables():
     for count in [300, 2000, 60000]:
         body = "".join("  x = a\n" for _ in range(count))
-        space = {"allocate": allocate, "a": 1}
-        exec(compile("def long():\n%s  allocate()\n" % body, "<long %d>" % count, "exec"), space)
-        space["long"]()
-        kept.append(space)
+        execute("def long():\n%s  allocate()\n" % body, "<long %d>" % count)
+        kept[-1][1]["long"]()
 
 
 def größe():
