@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString};
 
-use memray_ebpf::config::TargetConfig;
+use memray_ebpf::{config::TargetConfig, cookie::Role};
 
 use super::{
     error::SessionError,
@@ -51,15 +51,21 @@ pub(super) enum Demand {
 
 impl Prepared {
     pub(super) fn config(&self) -> TargetConfig {
-        self.interpreter
-            .as_ref()
-            .map(|found| found.config)
-            .unwrap_or_default()
+        let config = self.interpreter.as_ref().map(|found| found.config);
+        TargetConfig {
+            sees_code_deaths: sees_code_deaths(&self.sites).into(),
+            ..config.unwrap_or_default()
+        }
     }
 
     pub(super) fn is_python(&self) -> bool {
         self.interpreter.is_some()
     }
+}
+
+/// Whether the end of code objects is among what is probed.
+pub(super) fn sees_code_deaths(sites: &[ProbeSite]) -> bool {
+    sites.iter().any(|site| site.role == Role::CodeDealloc)
 }
 
 /// Looks at a process whose libraries are in place.

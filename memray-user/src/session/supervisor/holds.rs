@@ -4,10 +4,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use memray_ebpf::{follow::HoldPlace, memory::RemoteMemory};
 
-use super::{
-    Birth, Stage, Supervisor, Tracked,
-    record::{Attach, sees_code_deaths},
-};
+use super::{Birth, Stage, Supervisor, Tracked, record::Attach};
 use crate::{
     bpf::{Delivery, ProbeSite},
     cpython::detect,
@@ -15,7 +12,7 @@ use crate::{
         collector::InterpreterFound,
         error::SessionError,
         plans::mapped_file,
-        prepare::{Demand, interpreter_site, prepare},
+        prepare::{Demand, interpreter_site, prepare, sees_code_deaths},
         python::PythonProcess,
     },
     target::{process::Process, root::loader_of_program},

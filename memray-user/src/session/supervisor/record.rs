@@ -1,9 +1,6 @@
 //! Processes come into the recording.
 
-use memray_ebpf::{
-    cookie::{Cookie, Role},
-    follow::HoldPlace,
-};
+use memray_ebpf::{cookie::Cookie, follow::HoldPlace};
 
 use super::{Adopted, Adoption, Message, Stage, Supervisor, Tracked};
 use crate::{
@@ -85,7 +82,7 @@ impl Supervisor {
 
     /// Tells everybody about a life of a process, before its first event.
     fn begin_life(&mut self, prepared: Prepared) -> Result<Life, SessionError> {
-        let mut config = prepared.config();
+        let config = prepared.config();
         let Prepared {
             pid,
             mut row,
@@ -128,8 +125,7 @@ impl Supervisor {
         if sites.is_empty() {
             collector.is_not_probed(process_id);
         }
-        config.sees_code_deaths = sees_code_deaths(&sites).into();
-        if interpreter.is_some() && !sees_code_deaths(&sites) {
+        if interpreter.is_some() && config.sees_code_deaths == 0 {
             collector.sees_no_code_deaths(process_id);
         }
         let is_new = tracked.life == 0;
@@ -334,11 +330,6 @@ impl Supervisor {
         }
         Ok(())
     }
-}
-
-/// Whether the end of code objects is among what is probed.
-pub(super) fn sees_code_deaths(sites: &[ProbeSite]) -> bool {
-    sites.iter().any(|site| site.role == Role::CodeDealloc)
 }
 
 fn hold_place(site: &ProbeSite) -> Option<HoldPlace> {
