@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use memray_tests::{memray, memray::memray_binary, transcript};
+use memray_tests::{behavior::names, memray, memray::memray_binary, transcript};
 use memray_user::{
     model::Batch,
     store::{CaptureWriter, Overwrite},
@@ -52,15 +52,6 @@ fn message(folder: &Path, name: &str) -> String {
     assert_eq!(messages.len(), 1, "{messages:#?}");
     assert_eq!(names(folder), before, "{name}");
     messages.remove(0)
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use memray_tests::{memray, memray::memray_binary, transcript};
+use memray_tests::{behavior::names, memray, memray::memray_binary, transcript};
 use memray_user::{
     model::{Batch, FrameKind, FrameRow},
     store::{CaptureWriter, Overwrite},
@@ -51,15 +51,6 @@ fn run(folder: &Path, line: &str) -> String {
     let mut command = memray(folder);
     command.args(line.split_whitespace()).stdin(Stdio::null());
     format!("$ memray {line}\n{}\n", transcript(&command.output().unwrap()))
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

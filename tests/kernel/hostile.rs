@@ -160,19 +160,23 @@ fn frames_that_lead_nowhere() {
     });
 }
 
+/// So many allocations, none of which has frames.
+fn check_without_python(capture: &Capture, n_rows: i64) {
+    for row in attacks(capture, n_rows) {
+        assert!(
+            row.contains("<no Python frames>") || row.contains("<stack lost>"),
+            "{}: {row:.300}",
+            capture.name()
+        );
+    }
+}
+
 #[test]
 fn thread_states_that_are_none() {
     let script = Script::new("hostile.py");
     for python in some() {
         let capture = attacked(&python, "states", &script, unknown);
-        let rows = attacks(&capture, 9);
-        for row in rows {
-            assert!(
-                row.contains("<no Python frames>") || row.contains("<stack lost>"),
-                "{}: {row:.300}",
-                capture.name()
-            );
-        }
+        check_without_python(&capture, 9);
     }
 }
 
@@ -184,14 +188,7 @@ fn a_thread_that_moves_its_base() {
             // Its allocator has but one block.
             unknown(recording).tolerates("implicit_free")
         });
-        let rows = attacks(&capture, 6);
-        for row in rows {
-            assert!(
-                row.contains("<no Python frames>") || row.contains("<stack lost>"),
-                "{}: {row:.300}",
-                capture.name()
-            );
-        }
+        check_without_python(&capture, 6);
     }
 }
 

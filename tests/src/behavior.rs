@@ -22,6 +22,22 @@ use crate::{memray::memray_binary, python::Python};
 /// Longest wait for anything that a test expects.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// What is in a folder, sorted.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the folder can be read");
+    let mut names: Vec<_> = entries
+        .map(|entry| {
+            let name = entry.expect("the folder can be read").file_name();
+            name.into_string().expect("names in tests are text")
+        })
+        .collect();
+    names.sort();
+    names
+}
+
 /// A pyenv interpreter, which links libpython: the usual case.
 ///
 /// # Panics

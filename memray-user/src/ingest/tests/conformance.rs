@@ -6,7 +6,7 @@ use crate::{
     model::{Allocator, FreedRow, MappingKind},
 };
 
-const TID: u32 = 100;
+pub(super) const TID: u32 = 100;
 const OTHER: u32 = 101;
 
 fn alloc(address: u64, size: u64, line: u64) -> Step {
@@ -22,7 +22,7 @@ fn free(address: u64) -> Step {
     Step::Free { tid: TID, address }
 }
 
-fn map(page: u64, pages: u64, line: u64) -> Step {
+pub(super) fn map(page: u64, pages: u64, line: u64) -> Step {
     Step::Map {
         tid: TID,
         page,
@@ -31,7 +31,7 @@ fn map(page: u64, pages: u64, line: u64) -> Step {
     }
 }
 
-fn unmap(page: u64, pages: u64) -> Step {
+pub(super) fn unmap(page: u64, pages: u64) -> Step {
     Step::Unmap {
         tid: TID,
         page,

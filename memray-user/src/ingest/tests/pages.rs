@@ -2,13 +2,14 @@
 
 use MappingKind::{File, Reserved, SharedFile, Stack};
 
-use super::harness::{CLOCK_BASE_NS, HEAP, Harness, PAGE, Step, flags_of, range};
+use super::{
+    conformance::{TID, map, unmap},
+    harness::{CLOCK_BASE_NS, HEAP, Harness, PAGE, Step, flags_of, range},
+};
 use crate::{
     ingest::{ScriptStart, fixture},
     model::{Allocator, MappingKind},
 };
-
-const TID: u32 = 100;
 
 fn beside(kind: MappingKind, page: u64, pages: u64, line: u64) -> Step {
     Step::MapBeside {
@@ -17,23 +18,6 @@ fn beside(kind: MappingKind, page: u64, pages: u64, line: u64) -> Step {
         page,
         pages,
         line,
-    }
-}
-
-fn map(page: u64, pages: u64, line: u64) -> Step {
-    Step::Map {
-        tid: TID,
-        page,
-        pages,
-        line,
-    }
-}
-
-fn unmap(page: u64, pages: u64) -> Step {
-    Step::Unmap {
-        tid: TID,
-        page,
-        pages,
     }
 }
 
