@@ -133,6 +133,7 @@ fn survive(way: Way, moment: Duration) -> Option<Duration> {
     if way == Way::Finish {
         wait_until("some blocks", || has_blocks(&capture).then_some(()));
         kill(process_id(scene.memray.id()), Signal::SIGINT).unwrap();
+        // The moment itself is what is tested.
         thread::sleep(moment);
     }
     while Instant::now() < until {
